@@ -1,0 +1,1 @@
+"""What the scripts of the workshop share; each module says what it hides."""

@@ -1,0 +1,240 @@
+"""What every script needs to reach Kafka: topic names, shared options, topics made on start, clear errors."""
+
+import argparse
+import logging
+import os
+import socket
+from collections.abc import Iterable
+from typing import Any
+
+from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer
+from kafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    TopicAlreadyExistsError,
+    for_code,
+)
+
+from pipeline.process import PipelineError
+
+DEFAULT_SERVERS = "localhost:9092"
+SERVERS_VARIABLE = "KAFKA_BOOTSTRAP_SERVERS"
+
+# Several pipelines on one broker: each with a prefix of its own (the tests do that).
+PREFIX = os.environ.get("TOPIC_PREFIX", "")
+WEB_EVENTS = PREFIX + "web-events"
+PURCHASE_EVENTS = PREFIX + "purchase-events"
+ANALYTICS_EVENTS = PREFIX + "analytics-events"
+ANALYTICS_DLQ = PREFIX + "analytics-dlq"
+
+PARTITIONS = 3
+BROKER_DEFAULT = -1
+# A source record may be as large as the broker allows, and what becomes of it is larger: a dead letter by our
+# headers, a clean event by its new fields. So the topics they go to allow more than a source topic does.
+MAX_OUTPUT_BYTES = 10 * 1024 * 1024
+OUTPUT_SETTINGS = {"max.message.bytes": str(MAX_OUTPUT_BYTES)}
+TOPIC_SETTINGS: dict[str, dict[str, str]] = {
+    ANALYTICS_EVENTS: OUTPUT_SETTINGS,
+    ANALYTICS_DLQ: OUTPUT_SETTINGS,
+}
+
+CONNECT_SECONDS = 8.0  # a script has 10 s to say that there is no broker
+
+logging.getLogger("kafka").setLevel(logging.CRITICAL)  # the scripts say in one line what the client says in many
+
+
+def option_parser(description: str, examples: str) -> argparse.ArgumentParser:
+    """Give a parser with the options that all scripts share.
+
+    Args:
+        description: what the script does, its docstring.
+        examples: command lines, one a line.
+    """
+    parser = argparse.ArgumentParser(
+        description=description,
+        epilog="examples:\n" + "".join(f"  {line.strip()}\n" for line in examples.strip().splitlines()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--bootstrap-servers",
+        type=_servers,
+        default=os.environ.get(SERVERS_VARIABLE) or DEFAULT_SERVERS,
+        metavar="HOST:PORT[,HOST:PORT]",
+        help=f"the brokers (default: ${SERVERS_VARIABLE}, else {DEFAULT_SERVERS})",
+    )
+    return parser
+
+
+def whole_number(text: str) -> int:
+    """Read an option's value that counts something.
+
+    Raises:
+        argparse.ArgumentTypeError: it is not a whole number from 0 on.
+    """
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 on")
+    return int(text)
+
+
+def client_settings(servers: str) -> dict[str, Any]:
+    """Give the settings that every Kafka client of the project shares.
+
+    Args:
+        servers: bootstrap servers, as on the command line.
+    """
+    return {
+        "bootstrap_servers": servers.split(","),
+        "bootstrap_timeout_ms": int(CONNECT_SECONDS * 1000),
+        # The client doubles its pause up to 30 s; after a restart of the broker everybody would wait for that.
+        "reconnect_backoff_max_ms": 1000,
+    }
+
+
+def ensure_topics(servers: str, *topics: str) -> None:
+    """Make the topics that are missing; those that exist stay as they are.
+
+    Args:
+        servers: bootstrap servers.
+        topics: names.
+
+    Raises:
+        PipelineError: no broker answers, or it refuses.
+    """
+    with admin_client(servers) as admin:
+        create_topics(admin, topics)
+
+
+def create_topics(
+    admin: KafkaAdminClient,
+    topics: Iterable[str],
+    partitions: int = PARTITIONS,
+    replication: int = BROKER_DEFAULT,
+) -> list[str]:
+    """Create topics with the settings of TOPIC_SETTINGS.
+
+    Args:
+        admin: a connected client.
+        topics: names.
+        partitions: how many for each.
+        replication: how many copies; BROKER_DEFAULT leaves that to the broker.
+
+    Returns:
+        The names of those that did not exist.
+
+    Raises:
+        PipelineError: the broker refuses.
+    """
+    wanted = {
+        topic: {
+            "num_partitions": partitions,
+            "replication_factor": replication,
+            "configs": TOPIC_SETTINGS.get(topic, {}),
+        }
+        for topic in topics
+    }
+    answer = admin.create_topics(wanted, raise_errors=False)
+    created = []
+    for topic in answer["topics"]:
+        error = for_code(topic["error_code"])
+        if topic["error_code"] == 0:
+            created.append(topic["name"])
+        elif error is not TopicAlreadyExistsError:
+            raise PipelineError(
+                f"Kafka refused to create topic {topic['name']}: {topic['error_message'] or error.__name__}"
+            )
+    if created:
+        admin.wait_for_topics(created)
+    return created
+
+
+def admin_client(servers: str) -> KafkaAdminClient:
+    """Connect, or say clearly why not.
+
+    Args:
+        servers: bootstrap servers.
+
+    Raises:
+        PipelineError: no broker answers within CONNECT_SECONDS.
+    """
+    try:
+        return KafkaAdminClient(**client_settings(servers))
+    except (KafkaConnectionError, KafkaTimeoutError, OSError, ValueError) as error:
+        raise PipelineError(
+            f"No Kafka answers at {servers} (tried for {CONNECT_SECONDS:.0f} s: {_obstacle(servers)}). "
+            "Start one with ./run.sh or `docker compose up -d`, or name another with --bootstrap-servers."
+        ) from error
+
+
+def subscribe(
+    consumer: KafkaConsumer, *topics: str, listener: ConsumerRebalanceListener | None = None
+) -> None:
+    """Subscribe once the topics are known.
+
+    A consumer that subscribes first, as `KafkaConsumer("topic")` does, gets an empty assignment, joins the
+    group a second time and now and then never returns from poll().
+
+    Args:
+        consumer: a consumer without a subscription.
+        topics: names.
+        listener: told of partitions that come and go.
+
+    Raises:
+        PipelineError: a topic does not exist.
+    """
+    for topic in topics:
+        if not consumer.partitions_for_topic(topic):
+            raise PipelineError(f"Topic {topic} does not exist.")
+    consumer.subscribe(topics, listener=listener)
+
+
+def answers(servers: str, seconds: float) -> bool:
+    """Tell whether a Kafka broker answers.
+
+    Args:
+        servers: bootstrap servers.
+        seconds: how long to try.
+    """
+    if not is_open(*_address(servers.split(",")[0])):
+        return False
+    try:
+        KafkaAdminClient(**client_settings(servers) | {"bootstrap_timeout_ms": int(seconds * 1000)}).close()
+    except (KafkaError, OSError):
+        return False
+    return True
+
+
+def is_open(host: str, port: int) -> bool:
+    """Tell whether anything at all listens on a port."""
+    try:
+        socket.create_connection((host, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _obstacle(servers: str) -> str:
+    """Name what a connection fails of."""
+    host, port = _address(servers.split(",")[0])
+    try:
+        socket.create_connection((host, port), timeout=1).close()
+    except socket.gaierror:
+        return f"host {host} is unknown"
+    except TimeoutError:
+        return "no answer"
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
+    return f"what listens on port {port} does not speak Kafka, or asks for TLS or a password"
+
+
+def _address(server: str) -> tuple[str, int]:
+    host, _, port = server.strip().rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _servers(text: str) -> str:
+    for server in text.split(","):
+        host, _, port = server.strip().rpartition(":")
+        if not host or not port.isdigit() or not 0 < int(port) < 65536:
+            raise argparse.ArgumentTypeError(f"{server!r} is not HOST:PORT")
+    return text.replace(" ", "")

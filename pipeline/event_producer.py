@@ -1,0 +1,164 @@
+"""The send loop that both producers run; what they send, their scripts say."""
+
+import random
+import threading
+import time
+from argparse import ArgumentTypeError
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from itertools import count
+from typing import Any
+
+import msgspec
+from kafka import KafkaProducer
+from kafka.errors import KafkaError
+
+from pipeline.connection import client_settings, ensure_topics, option_parser, whole_number
+from pipeline.process import PipelineError, Stop
+from pipeline.status import Progress, say
+
+USERS = 100
+MAX_IN_FLIGHT = 10_000  # the client's buffer has no limit of its own
+LAST_WORDS_SECONDS = 3.0  # for what is still in flight when a stop is requested
+SEEDED_START = datetime(2026, 1, 1, tzinfo=timezone(timedelta(hours=9)))
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What makes one producer differ from the other.
+
+    Attributes:
+        topic: where its events go.
+        make: makes a valid event, the JSON object as a dict.
+        spoil: makes a broken value of a valid event.
+    """
+
+    topic: str
+    make: Callable[[random.Random, int, str], dict[str, Any]]
+    spoil: Callable[[random.Random, dict[str, Any]], bytes]
+
+
+class Deliveries:
+    """What became of the events in flight. The client calls sent() and failed() in a thread of its own."""
+
+    def __init__(self, stop: Stop) -> None:
+        self.progress = Progress("events sent")
+        self.failures = 0
+        self._stop = stop
+        self._room = threading.BoundedSemaphore(MAX_IN_FLIGHT)
+
+    def wait_for_room(self) -> None:
+        """Return when another event may be sent, or a stop is requested."""
+        while not self._room.acquire(timeout=0.2) and not self._stop.requested:
+            pass
+
+    def sent(self, label: str, value: bytes, metadata: Any) -> None:  # noqa: ANN401, the client has no types
+        """Tell of an event: it is in the topic now, so its line is true whatever happens next."""
+        where = f"{metadata.topic}[{metadata.partition}]@{metadata.offset}"
+        try:
+            print(f"{label} {where} {value.decode()}", flush=True)
+        except BrokenPipeError:  # the reader left: `producer_web.py | head`
+            self._stop.request()
+        self.progress.add()
+        self._room.release()
+
+    def failed(self, error: KafkaError) -> None:
+        """Count an event that the broker did not take."""
+        if self.failures == 0:
+            say(f"Not delivered: {type(error).__name__}: {error}")
+        self.failures += 1
+        self._room.release()
+
+
+def send_events(kind: Kind, description: str, examples: str) -> None:
+    """Send events until --count is reached or a stop is requested.
+
+    Args:
+        kind: which events.
+        description: for --help.
+        examples: for --help.
+
+    Raises:
+        PipelineError: no broker answers, or events could not be delivered.
+    """
+    options = _parse_options(description, examples)
+    stop = Stop()
+    ensure_topics(options.bootstrap_servers, kind.topic)
+    say(f"Sending to {kind.topic} at {options.bootstrap_servers}; Ctrl-C to stop.")
+
+    producer = KafkaProducer(**client_settings(options.bootstrap_servers), linger_ms=5)
+    deliveries = Deliveries(stop)
+    dice = random.Random(options.seed)
+    started = time.monotonic()
+    for number in range(options.count) if options.count is not None else count():
+        if options.rate and stop.wait(max(0.0, started + number / options.rate - time.monotonic())):
+            break
+        deliveries.wait_for_room()
+        if stop.requested:
+            break
+        event = kind.make(dice, dice.randint(1, USERS), _timestamp(options.seed, number))
+        broken = dice.random() < options.broken
+        value = kind.spoil(dice, event) if broken else msgspec.json.encode(event)
+        # The key keeps one user's events in one partition, and so in order.
+        future = producer.send(kind.topic, key=str(event["user_id"]).encode(), value=value)
+        future.add_callback(deliveries.sent, "broken" if broken else "sent  ", value)
+        future.add_errback(deliveries.failed)
+    _finish(producer, deliveries, stop)
+
+
+def _finish(producer: KafkaProducer, deliveries: Deliveries, stop: Stop) -> None:
+    """Wait for what is in flight: as long as it takes, but not much longer than until a stop is requested."""
+    while True:
+        try:
+            producer.flush(timeout=LAST_WORDS_SECONDS)
+            break
+        except KafkaError:
+            if stop.requested:
+                say("Stopped before the broker confirmed the last events; those are not told as sent.")
+                break
+    deliveries.progress.end()
+    say(f"Sent {deliveries.progress.count} events.")
+    if deliveries.failures:
+        raise PipelineError(f"{deliveries.failures} events could not be delivered.")
+
+
+def _timestamp(seed: int | None, number: int) -> str:
+    """RFC 3339 with offset; with a seed one second later for each event, so that a second run sends the same."""
+    when = datetime.now().astimezone() if seed is None else SEEDED_START + timedelta(seconds=number)
+    return when.isoformat(timespec="milliseconds")
+
+
+def _parse_options(description: str, examples: str) -> Any:  # noqa: ANN401, argparse's namespace
+    parser = option_parser(description, examples)
+    parser.add_argument("--count", type=whole_number, metavar="N", help="how many events (default: until Ctrl-C)")
+    parser.add_argument(
+        "--rate", type=_rate, default=1.0, metavar="R",
+        help="events per second, 0 for as fast as it goes (default: 1)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--broken", type=_share, default=0.2, metavar="F", help="share of broken events, 0 to 1 (default: 0.2)"
+    )
+    parser.add_argument("--seed", type=int, metavar="S", help="the same events again for the same number")
+    return parser.parse_args()
+
+
+def _rate(text: str) -> float:
+    number = _number(text)
+    if not 0 <= number < float("inf"):
+        raise ArgumentTypeError(f"{text!r} is not a number from 0 on")
+    return number
+
+
+def _share(text: str) -> float:
+    number = _number(text)
+    if not 0 <= number <= 1:
+        raise ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return number
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise ArgumentTypeError(f"{text!r} is not a number") from error

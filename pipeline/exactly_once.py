@@ -1,0 +1,315 @@
+"""Consume, process, produce: every source record counts exactly once. Knows no events.
+
+A batch of records, what was made of them and the group's new offsets are one Kafka transaction: all of it is
+committed or none. The defences against what kafka-python 3.0.12 really does stand where they act, each with
+its reason. The most important one: there is a single answer to any error. Both clients are closed and begun
+anew from the committed offsets, because an aborted transaction leaves state behind in the client that the
+next one would send again.
+"""
+
+import socket
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+
+from kafka import KafkaConsumer, KafkaProducer
+from kafka.consumer.fetcher import ConsumerRecord
+from kafka.errors import (
+    AuthorizationError,
+    CorruptRecordError,
+    InvalidTimestampError,
+    InvalidTopicError,
+    KafkaConfigurationError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    UnsupportedCodecError,
+    UnsupportedVersionError,
+)
+from kafka.producer.future import FutureRecordMetadata
+from kafka.serializer import Serializer
+from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
+
+from pipeline import connection
+from pipeline.process import PipelineError, Stop
+from pipeline.status import say
+from pipeline.watchdog import Watchdog
+
+POLL_MS = 500  # how long an idle loop sleeps before it looks at its stop flag
+MAX_BATCH_RECORDS = 2000
+BATCH_BYTES = 256 * 1024
+
+# How long the others wait for a processor that was killed: its partitions are given away after the session
+# time-out, its open transaction is aborted after the transaction time-out.
+SESSION_SECONDS = 8
+TRANSACTION_SECONDS = 10
+REJOIN_SECONDS = 60
+HANG_SECONDS = 90.0  # more than any of the above
+CLOSE_SECONDS = 2.0
+RETRY_SECONDS = 1.0
+
+# Trying again would fail again: a person has to mend something first.
+FINAL_ERRORS = (
+    AuthorizationError,
+    CorruptRecordError,
+    InvalidTimestampError,
+    InvalidTopicError,
+    KafkaConfigurationError,
+    MessageSizeTooLargeError,
+    UnsupportedCodecError,
+    UnsupportedVersionError,
+)
+ADVICE: dict[type[KafkaError], str] = {
+    MessageSizeTooLargeError: "Raise max.message.bytes of the topic (kafka-configs --alter).",
+    UnsupportedCodecError: "Install the codec: pip install 'kafka-python[lz4,snappy,zstd]'.",
+    AuthorizationError: "Allow this client to read and write its topics (kafka-acls).",
+}
+
+NULL = object()
+
+
+class _BytesOrNull(Serializer):
+    """Passes bytes on, and lets a null value out: send() itself refuses one if the key is null as well."""
+
+    def serialize(self, topic: str, headers: object, data: object) -> object:
+        return None if data is NULL else data
+
+
+class _Clients:
+    """A consumer in its group and a producer with its transactional id, opened and closed together."""
+
+    def __init__(
+        self, servers: str, group: str, transactional_id: str, sources: Sequence[str], outputs: Sequence[str]
+    ) -> None:
+        shared = connection.client_settings(servers)
+        self._open = ExitStack()
+        try:
+            self.consumer = KafkaConsumer(
+                **shared,
+                group_id=group,
+                auto_offset_reset="earliest",
+                enable_auto_commit=False,
+                # For our own reading too: only then are offsets of a transaction still open waited for.
+                isolation_level="read_committed",
+                session_timeout_ms=SESSION_SECONDS * 1000,
+                heartbeat_interval_ms=SESSION_SECONDS * 1000 // 4,
+                max_poll_interval_ms=REJOIN_SECONDS * 1000,
+            )
+            self._closing(self.consumer.close, autocommit=False, timeout_ms=CLOSE_SECONDS * 1000)
+            connection.subscribe(self.consumer, *sources)
+            self.producer = KafkaProducer(
+                **shared,
+                transactional_id=transactional_id,
+                transaction_timeout_ms=TRANSACTION_SECONDS * 1000,
+                value_serializer=_BytesOrNull(),
+                max_request_size=connection.MAX_OUTPUT_BYTES,
+                batch_size=BATCH_BYTES,
+            )
+            self._closing(self.producer.close, timeout=CLOSE_SECONDS)
+            self.producer.init_transactions()
+            self.partitions = {topic: len(self.producer.partitions_for(topic)) for topic in outputs}
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self._open.close()
+
+    def _closing(self, close: Callable[..., None], **arguments: object) -> None:
+        """Close in a guard of its own: closing can raise, and must not keep the other client open."""
+
+        def close_quietly() -> None:
+            with suppress(KafkaError):
+                close(**arguments)
+
+        self._open.callback(close_quietly)
+
+
+@dataclass
+class _Batch:
+    """What one transaction is made of."""
+
+    clients: _Clients
+    membership: ConsumerGroupMetadata
+    offsets: dict[TopicPartition, OffsetAndMetadata]
+    sent: list[tuple[str, FutureRecordMetadata]] = field(default_factory=list)
+    error: KafkaError | None = None
+
+
+class ExactlyOnce:
+    """A loop's three steps, poll(), send() for each record and commit(), over clients that may die at any time.
+
+    Use it as a context manager: leaving it closes the clients.
+    """
+
+    def __init__(
+        self, servers: str, group: str, sources: Sequence[str], outputs: Sequence[str], stop: Stop
+    ) -> None:
+        """Describe the work; the first poll() connects.
+
+        Args:
+            servers: bootstrap servers.
+            group: the consumer group whose offsets are committed.
+            sources: topics to read.
+            outputs: topics that send() may be given.
+            stop: ends the waiting for a broker that is away.
+        """
+        self._servers, self._group, self._sources, self._outputs = servers, group, sources, outputs
+        self._stop = stop
+        # One id for the life of the process: beginning anew with it aborts what was left open.
+        self._transactional_id = f"{group}-{socket.gethostname()}-{uuid.uuid4()}"
+        self._watchdog = Watchdog(HANG_SECONDS, ready=lambda: connection.answers(servers, seconds=5))
+        self._clients: _Clients | None = None
+        self._batch: _Batch | None = None
+        self._in_trouble = False
+
+    def __enter__(self) -> "ExactlyOnce":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def poll(self) -> list[ConsumerRecord]:
+        """Wait for records, at most POLL_MS; those that come are one batch and one transaction.
+
+        Returns:
+            The records, those of a partition in their order; an empty list when none came or Kafka is away.
+
+        Raises:
+            PipelineError: a person has to mend something first.
+        """
+        try:
+            with self._watchdog.watch("poll()"):
+                clients = self._clients or self._connect()
+                polled = clients.consumer.poll(timeout_ms=POLL_MS, max_records=MAX_BATCH_RECORDS)
+                if not polled:
+                    return []
+                # The membership of now: if the group rebalances before the commit, the broker must refuse it.
+                membership = clients.consumer.group_metadata()
+                clients.producer.begin_transaction()
+        except KafkaError as error:
+            self._begin_anew(error)
+            return []
+        offsets = {
+            partition: OffsetAndMetadata(records[-1].offset + 1) for partition, records in polled.items()
+        }
+        self._batch = _Batch(clients, membership, offsets)
+        return [record for records in polled.values() for record in records]
+
+    def send(
+        self,
+        topic: str,
+        record: ConsumerRecord,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes | None]],
+    ) -> None:
+        """Send what became of a polled record, with that record's key, timestamp and partition number.
+
+        The partition number (modulo the partitions of `topic`) is kept so that what was in order stays in
+        order. A header whose value is null gets an empty one: kafka-python can't send null there.
+
+        Args:
+            topic: one of the outputs.
+            record: the source record.
+            value: the value to send.
+            headers: the headers to send.
+        """
+        batch = self._batch
+        if batch is None or batch.error is not None:
+            return  # the batch is lost already; commit() says why
+        try:
+            future = batch.clients.producer.send(
+                topic,
+                value=NULL if value is None else value,
+                key=record.key,
+                headers=[(name, content or b"") for name, content in headers],
+                partition=record.partition % batch.clients.partitions[topic],
+                timestamp_ms=record.timestamp if record.timestamp >= 0 else None,
+            )
+        except KafkaError as error:
+            batch.error = error
+        else:
+            batch.sent.append((topic, future))
+
+    def commit(self) -> bool:
+        """Commit the batch: what was sent, and the offsets of what was read.
+
+        Returns:
+            Whether the batch is done. If not, nothing of it counts, and poll() will give its records again.
+
+        Raises:
+            PipelineError: a person has to mend something first.
+        """
+        batch = self._batch
+        if batch is None:
+            return True
+        try:
+            with self._watchdog.watch("commit()"):
+                _confirm_sent(batch)
+                batch.clients.producer.send_offsets_to_transaction(batch.offsets, batch.membership)
+                batch.clients.producer.commit_transaction()
+                _confirm_committed(batch)
+        except KafkaError as error:
+            self._begin_anew(error)
+            return False
+        self._batch = None
+        return True
+
+    def _connect(self) -> _Clients:
+        clients = _Clients(
+            self._servers, self._group, self._transactional_id, self._sources, self._outputs
+        )
+        self._clients = clients
+        if self._in_trouble:
+            say("Going on from the committed offsets.")
+            self._in_trouble = False
+        return clients
+
+    def _begin_anew(self, error: KafkaError) -> None:
+        """The one answer to any error: close both clients; the next poll() connects from the committed offsets."""
+        if isinstance(error, FINAL_ERRORS):
+            raise PipelineError(_told(error)) from error
+        if self._in_trouble:
+            self._stop.wait(RETRY_SECONDS)
+        else:
+            say(f"Beginning anew: {_told(error)}")
+            self._in_trouble = True
+        self._close()
+
+    def _close(self) -> None:
+        clients, self._clients, self._batch = self._clients, None, None
+        if clients is not None:
+            with self._watchdog.watch("close()"):
+                clients.close()
+
+
+def _confirm_sent(batch: _Batch) -> None:
+    """Ask every record: commit_transaction() would go on without a batch that expired, offsets included."""
+    batch.clients.producer.flush(timeout=TRANSACTION_SECONDS)
+    for topic, future in batch.sent:
+        try:
+            future.get(timeout=0)
+        except FINAL_ERRORS as error:
+            raise PipelineError(f"Topic {topic}: {_told(error)}") from error
+    if batch.error is not None:
+        raise batch.error
+
+
+def _confirm_committed(batch: _Batch) -> None:
+    """Ask the broker: commit_transaction() can return normally although the broker aborted.
+
+    A transaction is all or nothing, so one of its offsets tells of all. If it has gone on further, the
+    partition was given to another processor; beginning anew is right then, too.
+    """
+    partition, sent = next(iter(batch.offsets.items()))
+    committed = batch.clients.consumer.committed(partition, timeout_ms=TRANSACTION_SECONDS * 1000)
+    if committed != sent.offset:
+        raise KafkaError(
+            f"the committed offset of {partition.topic}[{partition.partition}] is {committed}, "
+            f"not the {sent.offset} of this transaction"
+        )
+
+
+def _told(error: KafkaError) -> str:
+    advice = next((text for kind, text in ADVICE.items() if isinstance(error, kind)), "")
+    return f"{type(error).__name__}: {error} {advice}".strip()

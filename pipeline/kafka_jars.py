@@ -1,0 +1,95 @@
+"""The jars of Apache Kafka, from Maven Central, downloaded once."""
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import requests
+from jgo import MAVEN_CENTRAL_URL
+from jgo.maven import MavenContext, PythonResolver
+from tqdm import tqdm
+
+from pipeline.process import PipelineError
+
+KAFKA_VERSION = "4.1.2"  # docker-compose.yml runs the same 4.1
+ARTIFACTS = (
+    f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}",
+    f"org.apache.kafka:kafka-tools:{KAFKA_VERSION}",
+    # Named although the others depend on it: jgo would take the 3.8.0 that a library of theirs asks for.
+    f"org.apache.kafka:kafka-clients:{KAFKA_VERSION}",
+    "org.apache.logging.log4j:log4j-slf4j-impl:2.24.3",
+)
+NOT_NEEDED = ("org.apache.kafka", "connect-runtime")  # half of all jars, and for Kafka Connect alone
+ROOM_BYTES = 500_000_000
+PARALLEL_DOWNLOADS = 8
+
+
+def class_path(folder: Path) -> str:
+    """Give Java's class path of Kafka's broker and tools; at the first call this downloads 45 MB.
+
+    Args:
+        folder: where the jars are kept.
+
+    Raises:
+        PipelineError: they can't be downloaded, or there is no room for them.
+    """
+    jars = folder / f"kafka-{KAFKA_VERSION}"
+    if not jars.exists():
+        _download(jars)
+    return str(jars / "*")
+
+
+def _download(target: Path) -> None:
+    """All jars or none: a folder that was begun and not finished never becomes `target`."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(target.parent).free < ROOM_BYTES:
+        raise PipelineError(f"No space for Kafka in {target.parent}: it needs {ROOM_BYTES // 10**6} MB.")
+    begun = Path(tempfile.mkdtemp(prefix="download-", dir=target.parent))
+    try:
+        with tqdm(desc=f"Downloading Kafka {KAFKA_VERSION}", unit="B", unit_scale=True, disable=None) as bar:
+            if bar.disable:
+                print(f"Downloading Kafka {KAFKA_VERSION} (45 MB, once) ...", file=sys.stderr, flush=True)
+            finished = begun / "jars"
+            finished.mkdir()
+            for jar in _fetch(begun / "repository", bar.update):
+                shutil.move(jar, finished / jar.name)
+        if not target.exists():  # another start may have been faster
+            os.replace(finished, target)
+    except (requests.RequestException, RuntimeError) as error:  # RuntimeError: jgo, of what it can't find
+        raise PipelineError(
+            f"Kafka could not be downloaded from Maven Central ({_reason(error)}). "
+            "Check the network, or the proxy in $HTTPS_PROXY, and run this again."
+        ) from error
+    except OSError as error:
+        raise PipelineError(f"Kafka could not be stored in {target.parent}: {error.strerror}.") from error
+    finally:
+        shutil.rmtree(begun, ignore_errors=True)
+
+
+def _fetch(repository: Path, progress: Callable[[int], object]) -> list[Path]:
+    @contextmanager
+    def report(_name: str, _size: int) -> Iterator[Callable[[int], object]]:
+        yield progress
+
+    context = MavenContext(
+        repo_cache=repository,
+        remote_repos={"central": MAVEN_CENTRAL_URL},
+        resolver=PythonResolver(progress_callback=report),
+    )
+    not_needed = context.project(*NOT_NEEDED)
+    wanted = [context.create_dependency(coordinate, [not_needed]) for coordinate in ARTIFACTS]
+    _, dependencies = context.resolver.resolve(wanted)
+    needed = wanted + [dependency for dependency in dependencies if dependency.scope != "test"]
+    with ThreadPoolExecutor(PARALLEL_DOWNLOADS) as pool:
+        return list(pool.map(lambda dependency: dependency.artifact.resolve(), needed))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, requests.ConnectionError):
+        return "no connection"
+    return (str(error).splitlines() or [type(error).__name__])[0]

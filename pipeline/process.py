@@ -1,0 +1,72 @@
+"""How every script starts, stops and fails: Ctrl-C, one clear line for an error, exit codes."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+from kafka.errors import KafkaError
+
+EXIT_DONE, EXIT_FAILED = 0, 1
+STOP_SECONDS = 4.0
+
+
+class PipelineError(Exception):
+    """Something a user can mend; the message says in one line what was tried and what to do."""
+
+
+class Stop:
+    """Ctrl-C or SIGTERM, as a flag that a loop looks at between two steps.
+
+    A flag, because an exception raised inside of a client call would leave the client in a state that nobody
+    planned. For the call that never returns (kafka-python waits for a broker without a limit in some places)
+    the process ends by itself a little later: the broker then aborts what was not committed.
+    """
+
+    def __init__(self) -> None:
+        self._requested = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+
+    @property
+    def requested(self) -> bool:
+        """Whether to stop now."""
+        return self._requested.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep, but no longer than until a stop is requested; give back whether it is."""
+        return self._requested.wait(seconds)
+
+    def request(self) -> None:
+        """Ask the loop to end, and see to it that the process does."""
+        if not self.requested:
+            self._requested.set()
+            end = threading.Timer(STOP_SECONDS, os._exit, (EXIT_DONE,))
+            end.daemon = True
+            end.start()
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self.request()
+
+
+def run(main: Callable[[], None]) -> None:
+    """Call a script's `main` and exit: 0 when done or stopped, 1 with one line on stderr when it failed."""
+    try:
+        main()
+        sys.stdout.flush()
+    except PipelineError as error:
+        _fail(str(error))
+    except KafkaError as error:
+        _fail(f"Kafka refused: {error}")
+    except KeyboardInterrupt:
+        pass
+    except BrokenPipeError:  # the reader left: `consumer_analytics.py | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush at exit
+    sys.exit(EXIT_DONE)
+
+
+def _fail(message: str) -> None:
+    print(f"{os.path.basename(sys.argv[0])}: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(EXIT_FAILED)

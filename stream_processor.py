@@ -1,0 +1,73 @@
+"""Reads web-events and purchase-events and brings both into one schema.
+
+What is valid goes to analytics-events, what is broken to analytics-dlq, byte for byte and with the reason in
+its headers. It is a consumer and a producer at the same time, and one transaction ties the two together: every
+event counts exactly once, whatever dies when. Several of these may run at once, as a consumer group.
+"""
+
+from collections import Counter
+
+from pipeline.connection import (
+    ANALYTICS_DLQ,
+    ANALYTICS_EVENTS,
+    PREFIX,
+    PURCHASE_EVENTS,
+    WEB_EVENTS,
+    ensure_topics,
+    option_parser,
+)
+from pipeline.dead_letters import dead_letter_headers
+from pipeline.events import BrokenEventError, encode, normalize_purchase, normalize_web
+from pipeline.exactly_once import ExactlyOnce
+from pipeline.process import Stop, run
+from pipeline.status import Progress, say
+
+GROUP = PREFIX + "stream-processor"
+SOURCES = {WEB_EVENTS: normalize_web, PURCHASE_EVENTS: normalize_purchase}
+OUTPUTS = (ANALYTICS_EVENTS, ANALYTICS_DLQ)
+DLQ_LINE = "[DLQ] 처리 실패 이벤트를 analytics-dlq 토픽으로 전송합니다."
+EXAMPLES = """
+    python3 stream_processor.py
+    python3 stream_processor.py --group second-try    # reads everything once more, for itself
+"""
+
+
+def main() -> None:
+    """Poll both topics, normalize, route, commit, print, until Ctrl-C."""
+    parser = option_parser(__doc__, EXAMPLES)
+    parser.add_argument("--group", default=GROUP, help="consumer group (default: %(default)s)")
+    options = parser.parse_args()
+    stop = Stop()
+    ensure_topics(options.bootstrap_servers, *SOURCES, *OUTPUTS)
+    say(f"Processing {' and '.join(SOURCES)} at {options.bootstrap_servers}; Ctrl-C to stop.")
+
+    done: Counter[str] = Counter()
+    progress = Progress("events processed")
+    with ExactlyOnce(options.bootstrap_servers, options.group, list(SOURCES), OUTPUTS, stop) as kafka:
+        while not stop.requested:
+            went_to: Counter[str] = Counter()
+            lines = []
+            for record in kafka.poll():
+                normalize = SOURCES[record.topic]
+                try:
+                    value = encode(normalize(record.value))
+                except BrokenEventError as error:
+                    headers = dead_letter_headers(record, error, options.group)
+                    kafka.send(ANALYTICS_DLQ, record, record.value, headers)
+                    lines += [DLQ_LINE, f"    {record.topic}[{record.partition}]@{record.offset}: {error}"]
+                    went_to["dead letters"] += 1
+                else:
+                    kafka.send(ANALYTICS_EVENTS, record, value, record.headers)
+                    went_to["clean"] += 1
+            # All of the batch or nothing of it; so a line printed here is a fact, not an attempt.
+            if kafka.commit():
+                if lines:
+                    print("\n".join(lines), flush=True)
+                done += went_to
+                progress.add(went_to.total())
+    progress.end()
+    say(f"Stopped after {done.total()} events: {done['clean']} clean, {done['dead letters']} dead letters.")
+
+
+if __name__ == "__main__":
+    run(main)
