@@ -15,7 +15,7 @@ from kafka.errors import KafkaError
 
 from pipeline.connection import (
     ANALYTICS_EVENTS,
-    PREFIX,
+    CONSUMER_GROUP,
     client_settings,
     ensure_topics,
     option_parser,
@@ -26,7 +26,6 @@ from pipeline.events import AnalyticsEvent
 from pipeline.process import Stop, run
 from pipeline.status import Progress, say
 
-GROUP = PREFIX + "analytics-consumer"
 POLL_MS = 500
 BATCH_RECORDS = 500
 CLOSE_MS = 1500
@@ -40,7 +39,7 @@ EXAMPLES = """
 decode_event = msgspec.json.Decoder(AnalyticsEvent).decode
 
 
-class FromBeginning(ConsumerRebalanceListener):
+class FromBeginning(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has no types
     """Starts each partition with its oldest record, the first time that it is assigned."""
 
     def __init__(self, consumer: KafkaConsumer) -> None:
@@ -67,7 +66,7 @@ def for_people(event: AnalyticsEvent) -> str:
 def main() -> None:
     """Poll, print, commit, until Ctrl-C or --max-messages."""
     parser = option_parser(__doc__, EXAMPLES)
-    parser.add_argument("--group", default=GROUP, help="consumer group (default: %(default)s)")
+    parser.add_argument("--group", default=CONSUMER_GROUP, help="consumer group (default: %(default)s)")
     parser.add_argument("--from-beginning", action="store_true", help="start with the oldest event once more")
     parser.add_argument("--max-messages", type=whole_number, metavar="N", help="stop after N events")
     parser.add_argument("--json", action="store_true", help="one JSON object a line, nothing else")

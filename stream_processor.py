@@ -1,7 +1,7 @@
 """Reads web-events and purchase-events and brings both into one schema.
 
 What is valid goes to analytics-events, what is broken to analytics-dlq, byte for byte and with the reason in
-its headers. It is a consumer and a producer at the same time, and one transaction ties the two together: every
+its headers. It is a consumer and a producer at the same time, and a transaction ties the two together: every
 event counts exactly once, whatever dies when. Several of these may run at once, as a consumer group.
 """
 
@@ -10,7 +10,7 @@ from collections import Counter
 from pipeline.connection import (
     ANALYTICS_DLQ,
     ANALYTICS_EVENTS,
-    PREFIX,
+    PROCESSOR_GROUP,
     PURCHASE_EVENTS,
     WEB_EVENTS,
     ensure_topics,
@@ -22,7 +22,6 @@ from pipeline.exactly_once import ExactlyOnce
 from pipeline.process import Stop, run
 from pipeline.status import Progress, say
 
-GROUP = PREFIX + "stream-processor"
 SOURCES = {WEB_EVENTS: normalize_web, PURCHASE_EVENTS: normalize_purchase}
 OUTPUTS = (ANALYTICS_EVENTS, ANALYTICS_DLQ)
 DLQ_LINE = "[DLQ] 처리 실패 이벤트를 analytics-dlq 토픽으로 전송합니다."
@@ -35,7 +34,7 @@ EXAMPLES = """
 def main() -> None:
     """Poll both topics, normalize, route, commit, print, until Ctrl-C."""
     parser = option_parser(__doc__, EXAMPLES)
-    parser.add_argument("--group", default=GROUP, help="consumer group (default: %(default)s)")
+    parser.add_argument("--group", default=PROCESSOR_GROUP, help="consumer group (default: %(default)s)")
     options = parser.parse_args()
     stop = Stop()
     ensure_topics(options.bootstrap_servers, *SOURCES, *OUTPUTS)

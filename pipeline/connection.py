@@ -27,6 +27,8 @@ WEB_EVENTS = PREFIX + "web-events"
 PURCHASE_EVENTS = PREFIX + "purchase-events"
 ANALYTICS_EVENTS = PREFIX + "analytics-events"
 ANALYTICS_DLQ = PREFIX + "analytics-dlq"
+PROCESSOR_GROUP = PREFIX + "stream-processor"
+CONSUMER_GROUP = PREFIX + "analytics-consumer"
 
 PARTITIONS = 3
 BROKER_DEFAULT = -1
@@ -41,7 +43,8 @@ TOPIC_SETTINGS: dict[str, dict[str, str]] = {
 
 CONNECT_SECONDS = 8.0  # a script has 10 s to say that there is no broker
 
-logging.getLogger("kafka").setLevel(logging.CRITICAL)  # the scripts say in one line what the client says in many
+# The scripts say in one line what the client says in many.
+logging.getLogger("kafka").setLevel(logging.CRITICAL)
 
 
 def option_parser(description: str, examples: str) -> argparse.ArgumentParser:
@@ -58,7 +61,7 @@ def option_parser(description: str, examples: str) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--bootstrap-servers",
-        type=_servers,
+        type=_servers_option,
         default=os.environ.get(SERVERS_VARIABLE) or DEFAULT_SERVERS,
         metavar="HOST:PORT[,HOST:PORT]",
         help=f"the brokers (default: ${SERVERS_VARIABLE}, else {DEFAULT_SERVERS})",
@@ -86,7 +89,7 @@ def client_settings(servers: str) -> dict[str, Any]:
     return {
         "bootstrap_servers": servers.split(","),
         "bootstrap_timeout_ms": int(CONNECT_SECONDS * 1000),
-        # The client doubles its pause up to 30 s; after a restart of the broker everybody would wait for that.
+        # The client doubles its pause up to 30 s; after a restart of the broker all would wait that long.
         "reconnect_backoff_max_ms": 1000,
     }
 
@@ -195,7 +198,7 @@ def answers(servers: str, seconds: float) -> bool:
         servers: bootstrap servers.
         seconds: how long to try.
     """
-    if not is_open(*_address(servers.split(",")[0])):
+    if not any(is_open(*server) for server in parse_servers(servers)):
         return False
     try:
         KafkaAdminClient(**client_settings(servers) | {"bootstrap_timeout_ms": int(seconds * 1000)}).close()
@@ -213,9 +216,27 @@ def is_open(host: str, port: int) -> bool:
     return True
 
 
+def parse_servers(text: str) -> list[tuple[str, int]]:
+    """Read bootstrap servers.
+
+    Args:
+        text: HOST:PORT, several separated by commas.
+
+    Raises:
+        ValueError: one of them is not HOST:PORT.
+    """
+    parsed = []
+    for server in text.split(","):
+        host, _, port = server.strip().rpartition(":")
+        if not host or not port.isdigit() or not 0 < int(port) < 65536:
+            raise ValueError(f"{server!r} is not HOST:PORT")
+        parsed.append((host.strip("[]"), int(port)))
+    return parsed
+
+
 def _obstacle(servers: str) -> str:
     """Name what a connection fails of."""
-    host, port = _address(servers.split(",")[0])
+    host, port = parse_servers(servers)[0]
     try:
         socket.create_connection((host, port), timeout=1).close()
     except socket.gaierror:
@@ -227,14 +248,9 @@ def _obstacle(servers: str) -> str:
     return f"what listens on port {port} does not speak Kafka, or asks for TLS or a password"
 
 
-def _address(server: str) -> tuple[str, int]:
-    host, _, port = server.strip().rpartition(":")
-    return host.strip("[]"), int(port)
-
-
-def _servers(text: str) -> str:
-    for server in text.split(","):
-        host, _, port = server.strip().rpartition(":")
-        if not host or not port.isdigit() or not 0 < int(port) < 65536:
-            raise argparse.ArgumentTypeError(f"{server!r} is not HOST:PORT")
+def _servers_option(text: str) -> str:
+    try:
+        parse_servers(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
     return text.replace(" ", "")

@@ -120,4 +120,4 @@ def _earlier_deliveries(headers: Headers) -> int:
 
 def _shortened(message: str) -> str:
     """At most MAX_MESSAGE_BYTES in UTF-8, cut between two characters."""
-    return message.encode()[:MAX_MESSAGE_BYTES].decode(errors="ignore")
+    return message.encode(errors="backslashreplace")[:MAX_MESSAGE_BYTES].decode(errors="ignore")

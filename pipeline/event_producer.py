@@ -124,20 +124,26 @@ def _finish(producer: KafkaProducer, deliveries: Deliveries, stop: Stop) -> None
 
 
 def _timestamp(seed: int | None, number: int) -> str:
-    """RFC 3339 with offset; with a seed one second later for each event, so that a second run sends the same."""
+    """RFC 3339 with offset; with a seed it counts seconds, so that a second run sends the same."""
     when = datetime.now().astimezone() if seed is None else SEEDED_START + timedelta(seconds=number)
     return when.isoformat(timespec="milliseconds")
 
 
 def _parse_options(description: str, examples: str) -> Any:  # noqa: ANN401, argparse's namespace
     parser = option_parser(description, examples)
-    parser.add_argument("--count", type=whole_number, metavar="N", help="how many events (default: until Ctrl-C)")
+    parser.add_argument(
+        "--count", type=whole_number, metavar="N", help="how many events (default: until Ctrl-C)"
+    )
     parser.add_argument(
         "--rate", type=_rate, default=1.0, metavar="R",
         help="events per second, 0 for as fast as it goes (default: 1)",
     )  # fmt: skip
     parser.add_argument(
-        "--broken", type=_share, default=0.2, metavar="F", help="share of broken events, 0 to 1 (default: 0.2)"
+        "--broken",
+        type=_share,
+        default=0.2,
+        metavar="F",
+        help="share of broken events, 0 to 1 (default: 0.2)",
     )
     parser.add_argument("--seed", type=int, metavar="S", help="the same events again for the same number")
     return parser.parse_args()

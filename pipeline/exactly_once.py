@@ -68,7 +68,7 @@ ADVICE: dict[type[KafkaError], str] = {
 NULL = object()
 
 
-class _BytesOrNull(Serializer):
+class _BytesOrNull(Serializer):  # type: ignore[misc]  # the client has no types
     """Passes bytes on, and lets a null value out: send() itself refuses one if the key is null as well."""
 
     def serialize(self, topic: str, headers: object, data: object) -> object:
@@ -137,7 +137,7 @@ class _Batch:
 
 
 class ExactlyOnce:
-    """A loop's three steps, poll(), send() for each record and commit(), over clients that may die at any time.
+    """A loop's three steps, poll(), send() for each record and commit(), over clients that may die.
 
     Use it as a context manager: leaving it closes the clients.
     """
@@ -256,9 +256,7 @@ class ExactlyOnce:
         return True
 
     def _connect(self) -> _Clients:
-        clients = _Clients(
-            self._servers, self._group, self._transactional_id, self._sources, self._outputs
-        )
+        clients = _Clients(self._servers, self._group, self._transactional_id, self._sources, self._outputs)
         self._clients = clients
         if self._in_trouble:
             say("Going on from the committed offsets.")
@@ -266,7 +264,7 @@ class ExactlyOnce:
         return clients
 
     def _begin_anew(self, error: KafkaError) -> None:
-        """The one answer to any error: close both clients; the next poll() connects from the committed offsets."""
+        """The one answer to any error: close both clients; the next poll() opens new ones."""
         if isinstance(error, FINAL_ERRORS):
             raise PipelineError(_told(error)) from error
         if self._in_trouble:

@@ -4,13 +4,13 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import requests
-from jgo import MAVEN_CENTRAL_URL
+from jgo.constants import MAVEN_CENTRAL_URL
 from jgo.maven import MavenContext, PythonResolver
 from tqdm import tqdm
 
@@ -54,9 +54,13 @@ def _download(target: Path) -> None:
         with tqdm(desc=f"Downloading Kafka {KAFKA_VERSION}", unit="B", unit_scale=True, disable=None) as bar:
             if bar.disable:
                 print(f"Downloading Kafka {KAFKA_VERSION} (45 MB, once) ...", file=sys.stderr, flush=True)
+
+            def show(size: int) -> None:
+                bar.update(size)
+
             finished = begun / "jars"
             finished.mkdir()
-            for jar in _fetch(begun / "repository", bar.update):
+            for jar in _fetch(begun / "repository", show):
                 shutil.move(jar, finished / jar.name)
         if not target.exists():  # another start may have been faster
             os.replace(finished, target)
@@ -71,10 +75,9 @@ def _download(target: Path) -> None:
         shutil.rmtree(begun, ignore_errors=True)
 
 
-def _fetch(repository: Path, progress: Callable[[int], object]) -> list[Path]:
-    @contextmanager
-    def report(_name: str, _size: int) -> Iterator[Callable[[int], object]]:
-        yield progress
+def _fetch(repository: Path, progress: Callable[[int], None]) -> list[Path]:
+    def report(_name: str, _size: int) -> AbstractContextManager[Callable[[int], None]]:
+        return nullcontext(progress)
 
     context = MavenContext(
         repo_cache=repository,

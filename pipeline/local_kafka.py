@@ -279,7 +279,9 @@ def _parse_options() -> argparse.Namespace:
     ):
         command = commands.add_parser(name, help=meaning, description=meaning)
         command.add_argument("--brokers", type=int, choices=(1, 3), default=1, help="default: %(default)s")
-        command.add_argument("--port", type=int, default=DEFAULT_PORT, help="of the first broker, default: %(default)s")
+        command.add_argument(
+            "--port", type=int, default=DEFAULT_PORT, help="of the first broker, default: %(default)s"
+        )
     tool = commands.add_parser("exec", help="run one of Kafka's console tools")
     tool.add_argument("tool", choices=sorted(TOOLS), metavar="TOOL", help=", ".join(sorted(TOOLS)))
     tool.add_argument("arguments", nargs=argparse.REMAINDER)

@@ -11,6 +11,7 @@ from kafka.errors import KafkaError
 
 EXIT_DONE, EXIT_FAILED = 0, 1
 STOP_SECONDS = 4.0
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last one: the terminal was closed
 
 
 class PipelineError(Exception):
@@ -18,17 +19,24 @@ class PipelineError(Exception):
 
 
 class Stop:
-    """Ctrl-C or SIGTERM, as a flag that a loop looks at between two steps.
+    """Ctrl-C, SIGTERM or a closed terminal, as a flag that a loop looks at between two steps.
 
     A flag, because an exception raised inside of a client call would leave the client in a state that nobody
     planned. For the call that never returns (kafka-python waits for a broker without a limit in some places)
     the process ends by itself a little later: the broker then aborts what was not committed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float = STOP_SECONDS) -> None:
+        """Listen for signals from now on.
+
+        Args:
+            seconds: how long the process may take to end once it is asked to.
+        """
         self._requested = threading.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._on_signal)
+        self._seconds = seconds
+        for number in SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves it
+                signal.signal(number, self._on_signal)
 
     @property
     def requested(self) -> bool:
@@ -43,7 +51,7 @@ class Stop:
         """Ask the loop to end, and see to it that the process does."""
         if not self.requested:
             self._requested.set()
-            end = threading.Timer(STOP_SECONDS, os._exit, (EXIT_DONE,))
+            end = threading.Timer(self._seconds, os._exit, (EXIT_DONE,))
             end.daemon = True
             end.start()
 
@@ -51,15 +59,21 @@ class Stop:
         self.request()
 
 
-def run(main: Callable[[], None]) -> None:
-    """Call a script's `main` and exit: 0 when done or stopped, 1 with one line on stderr when it failed."""
+def run(main: Callable[[], None], name: str | None = None) -> None:
+    """Call a script's `main` and exit: 0 when done or stopped, 1 with one line on stderr when it failed.
+
+    Args:
+        main: does the work.
+        name: what the user called, where that is not the file that runs.
+    """
+    name = name or os.path.basename(sys.argv[0])
     try:
         main()
         sys.stdout.flush()
     except PipelineError as error:
-        _fail(str(error))
+        _fail(name, str(error))
     except KafkaError as error:
-        _fail(f"Kafka refused: {error}")
+        _fail(name, f"Kafka refused: {error}")
     except KeyboardInterrupt:
         pass
     except BrokenPipeError:  # the reader left: `consumer_analytics.py | head`
@@ -67,6 +81,6 @@ def run(main: Callable[[], None]) -> None:
     sys.exit(EXIT_DONE)
 
 
-def _fail(message: str) -> None:
-    print(f"{os.path.basename(sys.argv[0])}: {' '.join(message.split())}", file=sys.stderr)
+def _fail(name: str, message: str) -> None:
+    print(f"{name}: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(EXIT_FAILED)

@@ -12,7 +12,7 @@ def say(line: str) -> None:
 
 
 class Progress:
-    """A counter that rewrites its line, where stderr is a terminal and stdout, which would show it all, is not."""
+    """A counter on a line of its own, where stderr is a terminal and stdout, which shows it all, is not."""
 
     def __init__(self, what: str) -> None:
         """Start at zero.

@@ -1,8 +1,8 @@
 """A limit for client calls that have none.
 
-kafka-python waits without a limit in commit_transaction(), send_offsets_to_transaction() and, when a rebalance
-goes wrong, in poll(). Nothing inside of the process can end such a call, so the process replaces itself: what
-was not committed is aborted by the broker, and the new one begins at the committed offsets.
+kafka-python waits without a limit in commit_transaction(), in send_offsets_to_transaction() and, when a
+rebalance goes wrong, in poll(). Nothing inside of the process can end such a call, so the process replaces
+itself: what was not committed is aborted by the broker, and the new one begins at the committed offsets.
 """
 
 import os
@@ -54,5 +54,5 @@ class Watchdog:
             time.sleep(LOOK_EVERY_SECONDS)
             watched = self._watched
             if watched and time.monotonic() > watched[1] and self._ready() and self._watched is watched:
-                say(f"{watched[0]} did not return within {self._limit:.0f} s: beginning anew in a new process.")
+                say(f"{watched[0]} did not return within {self._limit:.0f} s, starting this process anew.")
                 os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

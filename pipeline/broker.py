@@ -1,0 +1,163 @@
+"""Which Kafka to use: chosen here and nowhere else.
+
+$KAFKA_BOOTSTRAP_SERVERS if it is set; else what answers on localhost:9092; else Docker, if an engine answers;
+else the local one of pipeline/local_kafka.py. BROKER=docker or BROKER=local forces one of these two.
+
+    python -m pipeline.broker      prints the choice: given, found, docker or local
+"""
+
+import os
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pipeline.connection import DEFAULT_SERVERS, SERVERS_VARIABLE, answers, is_open, parse_servers
+from pipeline.process import PipelineError, run
+
+Choice = Literal["given", "found", "docker", "local"]
+
+PROJECT = Path(__file__).resolve().parent.parent
+CONTAINER = "kafka"
+ENGINE_SECONDS = 10
+UP_SECONDS = 120.0
+LOCAL_TOOL = "kafka-env/bin/python -m pipeline.local_kafka"
+
+
+@dataclass(frozen=True)
+class Broker:
+    """A Kafka that answers.
+
+    Attributes:
+        servers: bootstrap servers.
+        how: in words, how it was chosen.
+        tool: the words before the name of one of Kafka's console tools.
+        stop: the command that stops it; none where it is not ours to stop.
+    """
+
+    servers: str
+    how: str
+    tool: str
+    stop: str | None
+
+
+def choose() -> Choice:
+    """Decide which Kafka to use; nothing is started.
+
+    Raises:
+        PipelineError: $BROKER has an unknown value, or the port is held by something else.
+    """
+    match os.environ.get("BROKER"):
+        case "docker":
+            return "docker"
+        case "local":
+            return "local"
+        case str(forced) if forced:
+            raise PipelineError(f"BROKER={forced} is not known; it can be docker or local.")
+    if os.environ.get(SERVERS_VARIABLE):
+        return "given"
+    if answers(DEFAULT_SERVERS, seconds=3):
+        return "found"
+    if is_open(*parse_servers(DEFAULT_SERVERS)[0]):
+        raise PipelineError(
+            f"Something listens on {DEFAULT_SERVERS}, but it is not a Kafka that answers. "
+            f"Stop it, or name a Kafka in ${SERVERS_VARIABLE}."
+        )
+    return "docker" if _compose_command() else "local"
+
+
+def ready(choice: Choice) -> Broker:
+    """Give the chosen Kafka, started where that is ours to do.
+
+    Args:
+        choice: what choose() said.
+
+    Raises:
+        PipelineError: it can't be started or does not answer.
+    """
+    if choice == "docker":
+        return _docker()
+    if choice == "local":
+        return _local()
+    servers = os.environ.get(SERVERS_VARIABLE, "") if choice == "given" else DEFAULT_SERVERS
+    if choice == "found" and _container_runs():
+        return _docker_broker("found running")
+    if choice == "found" and _local_runs():
+        return _local_broker("found running")
+    how = f"named in ${SERVERS_VARIABLE}" if choice == "given" else "found running"
+    return Broker(servers, how, tool=f"{LOCAL_TOOL} exec ", stop=None)
+
+
+def _docker() -> Broker:
+    compose = _compose_command()
+    if not compose:
+        raise PipelineError("No Docker engine with `docker compose` answers. Without Docker: BROKER=local")
+    up = subprocess.run([*compose, "up", "-d"], cwd=PROJECT, capture_output=True, text=True)
+    if up.returncode != 0:
+        told = up.stderr.strip().splitlines() or ["no reason given"]
+        raise PipelineError(f"`{' '.join(compose)} up -d` failed: {told[-1]} Without Docker: BROKER=local")
+    deadline = time.monotonic() + UP_SECONDS
+    while not answers(DEFAULT_SERVERS, seconds=2):
+        if time.monotonic() > deadline:
+            raise PipelineError(
+                f"The container did not answer within {UP_SECONDS:.0f} s: see `docker logs {CONTAINER}`."
+            )
+        time.sleep(0.5)
+    return _docker_broker("in Docker")
+
+
+def _docker_broker(how: str) -> Broker:
+    compose = " ".join(_compose_command() or ["docker", "compose"])
+    return Broker(DEFAULT_SERVERS, how, tool=f"docker exec {CONTAINER} ", stop=f"{compose} down")
+
+
+def _local() -> Broker:
+    from pipeline.local_kafka import LocalKafka  # needs requirements-dev.txt, which no other choice does
+
+    return _local_broker("local, started" if LocalKafka().start() else "local, running already")
+
+
+def _local_broker(how: str) -> Broker:
+    return Broker(DEFAULT_SERVERS, how, tool=f"{LOCAL_TOOL} exec ", stop=f"{LOCAL_TOOL} stop")
+
+
+def _local_runs() -> bool:
+    try:
+        from pipeline.local_kafka import LocalKafka
+    except ModuleNotFoundError:
+        return False
+    return bool(LocalKafka().running)
+
+
+def _container_runs() -> bool:
+    names = _output("docker", "ps", "--filter", f"name=^{CONTAINER}$", "--format", "{{.Names}}")
+    return names is not None and CONTAINER in names.split()
+
+
+def _compose_command() -> list[str] | None:
+    """The way to say `docker compose` here; None where no engine answers."""
+    if not _output("docker", "info", "--format", "{{.ServerVersion}}"):
+        return None
+    if _output("docker", "compose", "version") is not None:
+        return ["docker", "compose"]
+    return ["docker-compose"] if shutil.which("docker-compose") else None
+
+
+def _output(*command: str) -> str | None:
+    """What a command prints; None where it fails, hangs or does not exist."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=ENGINE_SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def main() -> None:
+    """Print the choice."""
+    print(choose())
+
+
+if __name__ == "__main__":
+    run(main, "run.sh")

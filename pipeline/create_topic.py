@@ -1,0 +1,35 @@
+"""create_topic.sh: creates a topic."""
+
+from pipeline.connection import PARTITIONS, admin_client, create_topics, option_parser, whole_number
+from pipeline.process import PipelineError, run
+
+EXAMPLES = """
+    ./create_topic.sh my_topic
+    ./create_topic.sh my_topic 1 1
+"""
+
+
+def main() -> None:
+    """Create the topic that the command line names."""
+    parser = option_parser(__doc__, EXAMPLES)
+    parser.prog = "./create_topic.sh"
+    parser.add_argument("name", metavar="NAME")
+    parser.add_argument(
+        "partitions", metavar="PARTITIONS", nargs="?", type=whole_number, default=PARTITIONS,
+        help="how much may be read in parallel (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "replication", metavar="REPLICATION", nargs="?", type=whole_number, default=1,
+        help="how many brokers keep a copy (default: %(default)s)",
+    )  # fmt: skip
+    options = parser.parse_args()
+    with admin_client(options.bootstrap_servers) as admin:
+        if not create_topics(admin, [options.name], options.partitions, options.replication):
+            raise PipelineError(f"Topic {options.name} exists already.")
+    print(
+        f"Created topic {options.name}: {options.partitions} partitions, replication {options.replication}."
+    )
+
+
+if __name__ == "__main__":
+    run(main, "create_topic.sh")

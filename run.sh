@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# ./run.sh [COUNT]: the whole pipeline in one terminal, on a machine that has nothing but Python.
+# Without COUNT until Ctrl-C; with it COUNT events from each producer, and a summary.
+set -euo pipefail
+cd "$(dirname "$0")"
+source pipeline/environment.sh
+
+make_environment
+install requirements.txt
+choice=$("$PYTHON" -m pipeline.broker)
+# Only Kafka without Docker needs more than the scripts do: a Java runtime and the jars
+[ "$choice" != local ] || install requirements.txt requirements-dev.txt
+exec "$PYTHON" -m pipeline.run_all "$@"
