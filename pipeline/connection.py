@@ -41,7 +41,7 @@ TOPIC_SETTINGS: dict[str, dict[str, str]] = {
     ANALYTICS_DLQ: OUTPUT_SETTINGS,
 }
 
-CONNECT_SECONDS = 8.0  # a script has 10 s to say that there is no broker
+CONNECT_SECONDS = 6.0  # a script has 10 s to say that there is no broker
 
 # The scripts say in one line what the client says in many.
 logging.getLogger("kafka").setLevel(logging.CRITICAL)

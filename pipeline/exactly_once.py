@@ -68,10 +68,11 @@ ADVICE: dict[type[KafkaError], str] = {
 NULL = object()
 
 
-class _BytesOrNull(Serializer):  # type: ignore[misc]  # the client has no types
+class BytesOrNull(Serializer):  # type: ignore[misc]  # the client has no types
     """Passes bytes on, and lets a null value out: send() itself refuses one if the key is null as well."""
 
     def serialize(self, topic: str, headers: object, data: object) -> object:
+        """Give what goes on the wire."""
         return None if data is NULL else data
 
 
@@ -101,7 +102,7 @@ class _Clients:
                 **shared,
                 transactional_id=transactional_id,
                 transaction_timeout_ms=TRANSACTION_SECONDS * 1000,
-                value_serializer=_BytesOrNull(),
+                value_serializer=BytesOrNull(),
                 max_request_size=connection.MAX_OUTPUT_BYTES,
                 batch_size=BATCH_BYTES,
             )

@@ -31,6 +31,7 @@ CONTROLLER_PORT_DISTANCE = 10_000
 HOME = Path(__file__).resolve().parent.parent / ".kafka"
 START_SECONDS = 90.0
 STOP_SECONDS = 20.0
+PORT_SECONDS = 3.0  # a broker that was killed needs a moment to give its port back
 ROOM_BYTES = 500_000_000
 LOG_LINES_SEARCHED = 200
 
@@ -254,15 +255,24 @@ def _java(jars: Path, options: tuple[str, ...], main_class: str, *arguments: str
 
 
 def _require_free(port: int) -> None:
+    deadline = time.monotonic() + PORT_SECONDS
+    while not _is_free(port):
+        if time.monotonic() > deadline:
+            raise PipelineError(
+                f"Port {port} is held by another program, Kafka can't listen on it. "
+                f"Find it with `ss -ltnp | grep {port}`, or choose other ports with --port."
+            )
+        time.sleep(0.1)
+
+
+def _is_free(port: int) -> bool:
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((HOST, port))
-        except OSError as error:
-            raise PipelineError(
-                f"Port {port} is held by another program, Kafka can't listen on it. "
-                f"Find it with `ss -ltnp | grep {port}`, or choose other ports with --port."
-            ) from error
+        except OSError:
+            return False
+    return True
 
 
 def _parse_options() -> argparse.Namespace:

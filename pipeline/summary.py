@@ -46,14 +46,14 @@ class Outputs:
         self._reader = KafkaConsumer(
             **client_settings(servers), enable_auto_commit=False, isolation_level="read_committed"
         )
-        partitions = [
+        self._partitions = [
             TopicPartition(topic, partition)
             for topic in (ANALYTICS_EVENTS, ANALYTICS_DLQ)
             for partition in self._reader.partitions_for_topic(topic)
         ]
-        self._reader.assign(partitions)
+        self._reader.assign(self._partitions)
         self._reader.seek_to_end()
-        for partition in partitions:
+        for partition in self._partitions:
             self._reader.position(partition)  # seek_to_end() is lazy, this is not
         self._clean: Counter[str] = Counter()
         self._dead: Counter[tuple[str, int, int]] = Counter()
@@ -62,15 +62,17 @@ class Outputs:
 
     def wait_for(self, sent: Sequence[SentEvent], stop: Stop) -> None:
         """Read until all of `sent` came out, or nothing more comes, or a stop is requested."""
+        arrived = 0
         give_up = time.monotonic() + QUIET_SECONDS
-        while not stop.requested and time.monotonic() < give_up:
-            polled = self._reader.poll(timeout_ms=POLL_MS)
-            for record in chain.from_iterable(polled.values()):
-                self._count(record)
-                give_up = time.monotonic() + QUIET_SECONDS
-            # Only when a poll was empty: a second copy of an event would be right behind.
-            if not polled and all(self._times(event) for event in sent):
-                return
+        while arrived < len(sent) and not stop.requested and time.monotonic() < give_up:
+            self._read()
+            now = sum(self._times(event) > 0 for event in sent)
+            if now > arrived:
+                arrived, give_up = now, time.monotonic() + QUIET_SECONDS
+        # A second copy of an event would stand before the end of now.
+        for partition, end in self._reader.end_offsets(self._partitions).items():
+            while self._reader.position(partition) < end and not stop.requested:
+                self._read()
 
     def wait_for_group(self, group: str, stop: Stop) -> None:
         """Wait until a consumer group has read what was read here, but not for ever."""
@@ -105,6 +107,10 @@ class Outputs:
                 "",
             ]
         )
+
+    def _read(self) -> None:
+        for record in chain.from_iterable(self._reader.poll(timeout_ms=POLL_MS).values()):
+            self._count(record)
 
     def _count(self, record: ConsumerRecord) -> None:
         if record.topic == ANALYTICS_EVENTS:

@@ -1,0 +1,201 @@
+"""Drives the real scripts as processes, and looks at what they did with a client of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any, NamedTuple
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+
+from pipeline.broker import PROJECT, Broker
+from pipeline.exactly_once import NULL, BytesOrNull
+
+PATIENCE_SECONDS = 60.0
+LIMIT_BYTES = 20_000_000
+
+
+class Sent(NamedTuple):
+    """A record as a test makes it."""
+
+    value: bytes | None
+    key: bytes | None = b"7"
+    headers: Sequence[tuple[str, bytes]] = ()
+    timestamp_ms: int | None = None
+    partition: int | None = None
+
+
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:  # noqa: ANN401
+    """Wait for a condition and give its value."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"{what}: not within {seconds:.0f} s"
+        time.sleep(0.05)
+    return value
+
+
+class Running:
+    """A script that runs in the background, with what it printed so far."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        self.process = process
+        self._output = {"stdout": b"", "stderr": b""}
+        self._readers = [threading.Thread(target=self._read, args=(name,)) for name in self._output]
+        for reader in self._readers:
+            reader.start()
+
+    def _read(self, name: str) -> None:
+        for line in getattr(self.process, name):
+            self._output[name] += line
+
+    @property
+    def stdout(self) -> str:
+        return self._output["stdout"].decode()
+
+    @property
+    def stderr(self) -> str:
+        return self._output["stderr"].decode()
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """End it as a user would and give its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        code = self.process.wait(10)
+        for reader in self._readers:
+            reader.join()
+        return code
+
+
+class Pipeline:
+    """Topics and groups with a prefix of their own on a broker that may hold a user's data."""
+
+    def __init__(self, kafka: Broker) -> None:
+        self.kafka = kafka
+        self.prefix = f"test-{uuid.uuid4().hex[:8]}-"
+        self.web, self.purchase, self.analytics, self.dlq = (
+            self.prefix + name
+            for name in ("web-events", "purchase-events", "analytics-events", "analytics-dlq")
+        )
+        self.group = self.prefix + "stream-processor"
+        self.environment = {
+            **os.environ,
+            "TOPIC_PREFIX": self.prefix,
+            "KAFKA_BOOTSTRAP_SERVERS": kafka.servers,
+            "PYTHONUNBUFFERED": "1",
+        }
+        self.environment.pop("BROKER", None)
+        self._running: list[Running] = []
+
+    def __enter__(self) -> "Pipeline":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for running in self._running:
+            running.process.kill()
+            running.stop()
+        with KafkaAdminClient(bootstrap_servers=self.kafka.servers) as admin:
+            ours = [topic for topic in admin.list_topics() if topic.startswith(self.prefix)]
+            if ours:
+                admin.delete_topics(ours)  # and with them the groups, which have nothing else to remember
+
+    def run(self, *command: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+        """Run a script to its end."""
+        return subprocess.run(
+            _command(command), cwd=PROJECT, env={**self.environment, **environment},
+            capture_output=True, text=True, timeout=PATIENCE_SECONDS * 2, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def tool(self, name: str, *arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+        """Run one of Kafka's console tools, in the container or out of the local broker's jars."""
+        prefix = self.kafka.tool.replace("docker exec", "docker exec -i").split()
+        if prefix[0] != "docker":
+            prefix[0] = sys.executable
+        return subprocess.run(
+            [*prefix, name, "--bootstrap-server", self.kafka.servers, *arguments], cwd=PROJECT, input=stdin,
+            capture_output=True, text=True, timeout=PATIENCE_SECONDS,
+        )  # fmt: skip
+
+    def start(self, *command: str, **environment: str) -> Running:
+        """Run a script in the background; it is ended with the test at the latest."""
+        running = Running(
+            subprocess.Popen(
+                _command(command), cwd=PROJECT, env={**self.environment, **environment},
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+            )
+        )  # fmt: skip
+        self._running.append(running)
+        return running
+
+    def produce(self, topic: str, records: Sequence[Sent]) -> list[tuple[str, int, int]]:
+        """Send records as they are and give the (topic, partition, offset) of each."""
+        producer = KafkaProducer(
+            bootstrap_servers=self.kafka.servers,
+            value_serializer=BytesOrNull(),
+            max_request_size=LIMIT_BYTES,
+        )
+        futures = [
+            producer.send(
+                topic,
+                value=NULL if record.value is None else record.value,
+                key=record.key,
+                headers=list(record.headers),
+                timestamp_ms=record.timestamp_ms,
+                partition=record.partition,
+            )
+            for record in records
+        ]
+        told = [future.get(30) for future in futures]
+        producer.close()
+        return [(metadata.topic, metadata.partition, metadata.offset) for metadata in told]
+
+    @contextmanager
+    def processor(self) -> Iterator[Running]:
+        """A stream processor that runs inside of the with block and stops cleanly behind it."""
+        running = self.start("stream_processor.py")
+        yield running
+        assert running.stop() == 0, running.stderr
+
+    def wait_until_processed(self) -> None:
+        """Wait until the group's committed offsets are at the end of both sources."""
+        consumer = KafkaConsumer(
+            bootstrap_servers=self.kafka.servers, group_id=self.group, isolation_level="read_committed",
+            enable_auto_commit=False,
+        )  # fmt: skip
+        sources = [
+            TopicPartition(topic, number)
+            for topic in (self.web, self.purchase)
+            for number in consumer.partitions_for_topic(topic)
+        ]
+        ends = {source: end for source, end in consumer.end_offsets(sources).items() if end}
+        wait_until(
+            lambda: all(consumer.committed(source) == end for source, end in ends.items()), "all processed"
+        )
+        consumer.close()
+
+    def read(self, topic: str) -> list[Any]:
+        """All records of a topic, as a read_committed reader sees them now."""
+        consumer = KafkaConsumer(
+            bootstrap_servers=self.kafka.servers, isolation_level="read_committed", enable_auto_commit=False,
+            max_partition_fetch_bytes=LIMIT_BYTES,
+        )  # fmt: skip
+        partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)]
+        consumer.assign(partitions)
+        consumer.seek_to_beginning()
+        ends = consumer.end_offsets(partitions)
+        records: list[Any] = []
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while any(consumer.position(partition) < end for partition, end in ends.items()):
+            assert time.monotonic() < deadline, f"{topic} could not be read to its end"
+            records += chain.from_iterable(consumer.poll(timeout_ms=200).values())
+        consumer.close()
+        return records
+
+
+def _command(command: Sequence[str]) -> list[str]:
+    return [sys.executable, *command] if command[0].endswith(".py") or command[0] == "-m" else list(command)

@@ -1,0 +1,147 @@
+"""local_kafka.py: a real Kafka from Python packages, started, found, stopped, and clear when it can't."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.broker import PROJECT
+from pipeline.connection import answers, ensure_topics
+from pipeline.kafka_jars import class_path
+from pipeline.local_kafka import CONTROLLER_PORT_DISTANCE, HOME, LocalKafka
+from pipeline.process import PipelineError
+from tests.integration.conftest import free_port
+from tests.integration.pipelines import wait_until
+
+NOWHERE = "http://127.0.0.1:9"
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[LocalKafka]:
+    made = LocalKafka(port=free_port(), home=tmp_path)
+    yield made
+    made.stop()
+
+
+def test_start_finds_the_running_one_and_data_outlives_a_stop(cluster: LocalKafka) -> None:
+    assert cluster.start()
+    ensure_topics(cluster.bootstrap_servers, "kept")
+    again = LocalKafka(port=cluster.nodes[0].port, home=cluster.folder.parent)
+    assert not again.start()
+    assert [node.number for node in again.running] == [1]
+
+    assert again.stop()
+    assert not again.stop()
+    assert not answers(cluster.bootstrap_servers, seconds=1)
+
+    cluster.start()
+    listed = subprocess.run(
+        [sys.executable, "-m", "pipeline.local_kafka", "exec", "kafka-topics",
+         "--bootstrap-server", cluster.bootstrap_servers, "--list"],
+        cwd=PROJECT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert listed.stdout.splitlines() == ["kept"]
+    assert listed.stderr == ""
+
+
+def test_it_listens_on_this_machine_alone(cluster: LocalKafka) -> None:
+    cluster.start()
+    process = cluster.nodes[0].process
+    assert process is not None
+    listening = {
+        (connection.laddr.ip.removeprefix("::ffff:"), connection.laddr.port)
+        for connection in process.net_connections("tcp")
+        if connection.status == "LISTEN"
+    }
+    port = cluster.nodes[0].port
+    assert listening == {("127.0.0.1", port), ("127.0.0.1", port + CONTROLLER_PORT_DISTANCE)}
+
+
+def test_a_killed_broker_starts_again(cluster: LocalKafka) -> None:
+    cluster.start()
+    process = cluster.nodes[0].process
+    assert process is not None
+    os.kill(process.pid, signal.SIGKILL)
+    wait_until(lambda: not cluster.running, "killed")
+    assert cluster.start()
+
+
+def test_three_brokers_keep_three_copies(tmp_path: Path) -> None:
+    cluster = LocalKafka(brokers=3, port=free_port(3), home=tmp_path)
+    try:
+        cluster.start()
+        assert len(cluster.running) == 3
+        ensure_topics(cluster.bootstrap_servers, "copied")
+        described = subprocess.run(
+            [sys.executable, "-m", "pipeline.local_kafka", "exec", "kafka-topics",
+             "--bootstrap-server", cluster.bootstrap_servers, "--describe", "--topic", "copied"],
+            cwd=PROJECT, capture_output=True, text=True,
+        ).stdout  # fmt: skip
+        assert "ReplicationFactor: 3" in described
+        assert "min.insync.replicas=2" in described
+    finally:
+        cluster.stop()
+    assert not cluster.running
+
+
+@pytest.mark.parametrize("distance", [0, CONTROLLER_PORT_DISTANCE])
+def test_a_port_that_something_else_holds(cluster: LocalKafka, distance: int) -> None:
+    port = cluster.nodes[0].port + distance
+    with (
+        socket.create_server(("127.0.0.1", port)),
+        pytest.raises(PipelineError, match=f"^Port {port} is held by another program"),
+    ):
+        cluster.start()
+
+
+def test_a_broker_that_ends_at_once_says_why(cluster: LocalKafka) -> None:
+    cluster.start()
+    cluster.stop()
+    (cluster.nodes[0].folder / "data" / "meta.properties").write_text("version=1\nnode.id=9\ncluster.id=x\n")
+    with pytest.raises(PipelineError, match=r"Kafka ended while starting: .*9.*log: "):
+        cluster.start()
+
+
+def test_a_download_without_network_is_told_in_one_line_and_leaves_nothing_half_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, NOWHERE)
+    with pytest.raises(PipelineError, match=r"could not be downloaded from Maven Central \(no connection\)"):
+        class_path(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_space_is_told_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.local_kafka.ROOM_BYTES", 10**18)
+    monkeypatch.setattr("pipeline.kafka_jars.ROOM_BYTES", 10**18)
+    with pytest.raises(PipelineError, match="No space for Kafka's data"):
+        LocalKafka(port=free_port(), home=tmp_path).start()
+    with pytest.raises(PipelineError, match="No space for Kafka in"):
+        class_path(tmp_path)
+
+
+def test_a_folder_that_can_not_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(PipelineError, match="can't keep its data"):
+        LocalKafka(port=free_port(), home=tmp_path / "file").start()
+
+
+def test_an_unknown_tool_is_bad_usage() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "pipeline.local_kafka", "exec", "kafka-nonsense"],
+        cwd=PROJECT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert shown.returncode == 2
+    assert "kafka-console-consumer" in shown.stderr
+
+
+def test_the_jars_are_those_of_one_kafka() -> None:
+    class_path(HOME / "jars")
+    versions = {jar.stem.rpartition("-")[2] for jar in (HOME / "jars").glob("*/kafka*-*.jar")}
+    assert len(versions) == 1, "a jar of another version would break the broker only later"

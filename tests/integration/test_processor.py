@@ -1,0 +1,200 @@
+"""stream_processor.py on a real broker: one record in, exactly one out, whatever the record is."""
+
+import json
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kafka.errors import MessageSizeTooLargeError
+
+from pipeline.dead_letters import read_dead_letter
+from pipeline.events import encode, normalize_web
+from tests.broken_events import PURCHASE, TABLE, WEB, Broken, purchase, web
+from tests.integration.pipelines import Pipeline, Sent, wait_until
+
+DLQ_LINE = "[DLQ] 처리 실패 이벤트를 analytics-dlq 토픽으로 전송합니다."
+BROKER_LIMIT_BYTES = 1_048_588  # message.max.bytes of a broker, unless somebody changed it
+TIMESTAMP_MS = 1_795_300_000_123
+
+# Every form that Kafka allows and kafka-python can send.
+KEYS = {"a key": b"7", "no key": None, "an empty key": b"", "a key that is not UTF-8": b"\xff\x00\xfe"}
+HEADERS = (
+    ("trace", b"1"),
+    ("trace", b"1"),  # the very same once more
+    ("trace", b"2"),
+    ("empty", b""),
+    ("", b"no name"),
+    ("not text", b"\xff\x00"),
+    ("한국어", "값".encode()),
+    ("__dlq.errors.message", b"not ours"),
+)
+
+
+def test_every_broken_event_ends_as_a_dead_letter_byte_for_byte(pipeline: Pipeline) -> None:
+    assert pipeline.run("producer_web.py", "--count", "0").returncode == 0  # makes the topic
+    assert pipeline.run("producer_purchase.py", "--count", "0").returncode == 0
+    topics = {WEB: pipeline.web, PURCHASE: pipeline.purchase}
+    sent: dict[tuple[str, int, int], tuple[Broken, Sent]] = {}
+    for source, topic in topics.items():
+        cases = [
+            (broken, Sent(broken.value, key, headers, TIMESTAMP_MS))
+            for broken in TABLE
+            if broken.source == source
+            for key in KEYS.values()
+            for headers in ((), HEADERS)
+        ]
+        places = pipeline.produce(topic, [record for _, record in cases])
+        sent.update(zip(places, cases, strict=True))
+
+    with pipeline.processor() as processor:
+        pipeline.wait_until_processed()
+    told = processor.stdout.splitlines()
+
+    assert pipeline.read(pipeline.analytics) == []
+    letters = pipeline.read(pipeline.dlq)
+    assert len(letters) == len(sent)
+    for record in letters:
+        letter = read_dead_letter(record.headers)
+        assert letter is not None
+        broken, original = sent.pop((letter.topic, letter.partition, letter.offset))
+        assert (record.value, record.key) == (original.value, original.key), broken.name
+        assert letter.headers == list(original.headers), broken.name
+        assert (record.timestamp, record.partition) == (TIMESTAMP_MS, letter.partition), broken.name
+        assert (letter.message, letter.group, letter.delivery_count) == (broken.reason, pipeline.group, 1)
+        place = told.index(f"    {letter.topic}[{letter.partition}]@{letter.offset}: {broken.reason}")
+        assert told[place - 1] == DLQ_LINE
+    assert len(told) == 2 * len(letters)
+
+
+def test_a_clean_event_keeps_key_headers_timestamp_and_partition(pipeline: Pipeline) -> None:
+    pipeline.run("producer_web.py", "--count", "0")
+    records = [Sent(web(page=name), key, HEADERS, TIMESTAMP_MS) for name, key in KEYS.items()]
+    places = pipeline.produce(pipeline.web, records)
+
+    with pipeline.processor():
+        pipeline.wait_until_processed()
+
+    clean = {
+        json.loads(record.value)["details"]["page"]: record for record in pipeline.read(pipeline.analytics)
+    }
+    assert len(clean) == len(records)
+    for (name, key), sent, place in zip(KEYS.items(), records, places, strict=True):
+        record = clean[name]
+        assert record.value == encode(normalize_web(sent.value))
+        assert (record.key, record.headers) == (key, list(HEADERS))
+        assert (record.timestamp, record.partition) == (TIMESTAMP_MS, place[1])
+
+
+def test_a_null_header_becomes_an_empty_one(pipeline: Pipeline) -> None:
+    """kafka-python can read a header whose value is null, but not send one."""
+    pipeline.run("producer_web.py", "--count", "0")
+    settings = ("--property", "parse.headers=true", "--property", "null.marker=NULL")
+    pipeline.tool(
+        "kafka-console-producer", "--topic", pipeline.web, *settings, stdin="first:NULL,second:2\tbroken\n"
+    )
+    [source] = pipeline.read(pipeline.web)
+    assert source.headers == [("first", None), ("second", b"2")]
+
+    with pipeline.processor():
+        pipeline.wait_until_processed()
+
+    [record] = pipeline.read(pipeline.dlq)
+    letter = read_dead_letter(record.headers)
+    assert letter is not None
+    assert letter.headers == [("first", b""), ("second", b"2")]
+
+
+@pytest.mark.parametrize("kind", ["broken", "clean"])
+def test_a_record_as_large_as_the_broker_takes_is_not_pushed_over_the_limit(
+    pipeline: Pipeline, kind: str
+) -> None:
+    pipeline.run("producer_web.py", "--count", "0")
+    frame = web(page="") if kind == "clean" else b""
+    for overhead in range(150, 400):
+        letters = b"x" * (BROKER_LIMIT_BYTES - len(frame) - overhead)
+        largest = Sent(web(page=letters.decode()) if kind == "clean" else letters, b"7", HEADERS)
+        try:
+            pipeline.produce(pipeline.web, [largest])
+            break
+        except MessageSizeTooLargeError:
+            continue
+
+    with pipeline.processor():
+        pipeline.wait_until_processed()
+
+    [record] = pipeline.read(pipeline.analytics if kind == "clean" else pipeline.dlq)
+    assert record.value == (encode(normalize_web(largest.value)) if kind == "clean" else largest.value)
+    assert len(record.value) > BROKER_LIMIT_BYTES - 500
+
+
+def test_a_header_name_that_is_not_utf8_stops_the_processor_with_one_line(pipeline: Pipeline) -> None:
+    """kafka-python can't read such a record. To skip it would lose it, so this is for a person to decide."""
+
+    class NotUtf8(str):
+        def encode(self, *_: str) -> bytes:
+            return b"\xff"
+
+    pipeline.run("producer_web.py", "--count", "0")
+    pipeline.produce(pipeline.web, [Sent(web(), headers=[(NotUtf8("name"), b"value")])])
+
+    stopped = pipeline.run("stream_processor.py")
+
+    assert stopped.returncode == 1
+    assert "CorruptRecordError" in stopped.stderr
+    assert "Traceback" not in stopped.stderr
+
+
+def test_any_bytes_in_exactly_one_record_out(pipeline: Pipeline) -> None:
+    @settings(max_examples=10, database=None)
+    @given(st.lists(st.tuples(st.binary(), st.none() | st.binary(max_size=9)), min_size=1, max_size=50))
+    def any_bytes_in(values: list[tuple[bytes, bytes | None]]) -> None:
+        pipeline.produce(pipeline.web, [Sent(value, key) for value, key in values])
+        sent.update(values)
+        wait_until(lambda: len(pipeline.read(pipeline.dlq)) >= sent.total(), "all are dead letters")
+        assert Counter((record.value, record.key) for record in pipeline.read(pipeline.dlq)) == sent
+        assert processor.process.poll() is None
+
+    sent: Counter[tuple[bytes, bytes | None]] = Counter()
+    pipeline.run("producer_web.py", "--count", "0")
+    with pipeline.processor() as processor:
+        wait_until(lambda: "Processing" in processor.stderr, "the processor made its topics")
+        any_bytes_in()
+
+
+def test_events_of_one_user_stay_in_order_over_three_partitions(pipeline: Pipeline) -> None:
+    with pipeline.processor():
+        for script in ("producer_web.py", "producer_purchase.py"):
+            sent = pipeline.run(script, "--count", "600", "--rate", "0", "--seed", "7")
+            assert sent.returncode == 0, sent.stderr
+        pipeline.wait_until_processed()
+
+    came: dict[tuple[bytes, str], list[str]] = {}
+    analytics = pipeline.read(pipeline.analytics)
+    for record in analytics:
+        event = json.loads(record.value)
+        came.setdefault((record.key, event["source"]), []).append(event["occurred_at"])
+    assert len(came) > 150
+    assert {record.partition for record in analytics} == {0, 1, 2}
+    for times in came.values():
+        assert times == sorted(times)  # with a seed, each event is one second later than the one before
+    assert len(analytics) + len(pipeline.read(pipeline.dlq)) == 1200
+
+
+def test_the_same_seed_sends_the_same_events(pipeline: Pipeline) -> None:
+    for _ in range(2):
+        assert pipeline.run("producer_web.py", "--count", "50", "--rate", "0", "--seed", "3").returncode == 0
+    times = Counter(record.value for record in pipeline.read(pipeline.web))
+    assert set(times.values()) == {2}
+
+
+def test_the_processor_goes_on_where_it_stopped(pipeline: Pipeline) -> None:
+    pipeline.run("producer_purchase.py", "--count", "0")
+    for number in range(3):
+        pipeline.produce(pipeline.purchase, [Sent(purchase(product_id=str(number)))])
+        with pipeline.processor():
+            pipeline.wait_until_processed()
+    clean = [
+        json.loads(record.value)["details"]["product_id"] for record in pipeline.read(pipeline.analytics)
+    ]
+    assert sorted(clean) == ["0", "1", "2"]

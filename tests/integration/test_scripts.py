@@ -1,0 +1,230 @@
+"""What a user meets at the four scripts: options, output, exit codes, Ctrl-C, a broker that is not there."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from pipeline.broker import PROJECT
+from tests.broken_events import VALID_WEB, web
+from tests.integration.pipelines import Pipeline, Sent, wait_until
+
+SCRIPTS = ("producer_web.py", "producer_purchase.py", "stream_processor.py", "consumer_analytics.py")
+PRODUCERS = SCRIPTS[:2]
+SLOWEST_FAILURE_SECONDS = 10.0
+SLOWEST_STOP_SECONDS = 5.0
+
+
+@pytest.fixture(params=["closed", "silent"])
+def port_without_kafka(request: pytest.FixtureRequest) -> Iterator[tuple[int, str]]:
+    """A port without a Kafka, and what a user reads of it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        if request.param == "silent":  # something accepts connections and never says a word
+            yield port, "does not speak Kafka"
+    if request.param == "closed":
+        yield port, "connection refused"
+
+
+def run(script: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, script, *arguments], cwd=PROJECT, capture_output=True, text=True, timeout=30
+    )
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_has_examples(script: str) -> None:
+    shown = run(script, "--help")
+    assert shown.returncode == 0
+    assert f"python3 {script}" in shown.stdout
+    assert "--bootstrap-servers" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments"),
+    [
+        *((script, ("--no-such-option",)) for script in SCRIPTS),
+        *((script, ("--bootstrap-servers", "nowhere")) for script in SCRIPTS),
+        ("producer_web.py", ("--count", "-1")),
+        ("producer_web.py", ("--count", "1.5")),
+        ("producer_web.py", ("--rate", "-1")),
+        ("producer_web.py", ("--rate", "inf")),
+        ("producer_web.py", ("--broken", "1.1")),
+        ("producer_web.py", ("--broken", "nan")),
+        ("consumer_analytics.py", ("--max-messages", "many")),
+    ],
+)
+def test_bad_usage_exits_with_2(script: str, arguments: tuple[str, ...]) -> None:
+    shown = run(script, *arguments)
+    assert shown.returncode == 2
+    assert shown.stderr.startswith("usage:")
+
+
+def test_a_broker_that_is_not_there_is_told_in_one_line_within_10_seconds(
+    pipeline: Pipeline, port_without_kafka: tuple[int, str]
+) -> None:
+    port, obstacle = port_without_kafka
+    started = time.monotonic()
+    scripts = [pipeline.start(script, "--bootstrap-servers", f"localhost:{port}") for script in SCRIPTS]
+    for running in scripts:
+        assert running.process.wait(SLOWEST_FAILURE_SECONDS) == 1
+    assert time.monotonic() - started < SLOWEST_FAILURE_SECONDS
+    for running in scripts:
+        running.stop()
+        assert running.stdout == ""
+        [line] = running.stderr.splitlines()
+        assert f"No Kafka answers at localhost:{port}" in line
+        assert obstacle in line
+        assert "./run.sh" in line
+
+
+def test_a_signal_stops_a_script_that_still_looks_for_its_broker(pipeline: Pipeline) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        servers = f"127.0.0.1:{listener.getsockname()[1]}"
+        scripts = [pipeline.start(script, "--bootstrap-servers", servers) for script in SCRIPTS]
+        connections = [listener.accept() for _ in scripts]  # now all of them wait for an answer
+        asked = time.monotonic()
+        for running in scripts:
+            running.process.send_signal(signal.SIGINT)
+        for running in scripts:
+            assert running.process.wait(SLOWEST_STOP_SECONDS) == 0
+        assert time.monotonic() - asked < SLOWEST_STOP_SECONDS
+        for connection, _ in connections:
+            connection.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_signal_stops_a_script_with_exit_0(pipeline: Pipeline, script: str, number: signal.Signals) -> None:
+    running = pipeline.start(script)
+    wait_until(lambda: "Ctrl-C to stop" in running.stderr, "it runs")
+    asked = time.monotonic()
+    assert running.stop(number) == 0
+    assert time.monotonic() - asked < SLOWEST_STOP_SECONDS
+    assert "Traceback" not in running.stderr
+
+
+@pytest.mark.parametrize("script", PRODUCERS)
+def test_a_producer_tells_what_is_in_the_topic(pipeline: Pipeline, script: str) -> None:
+    done = pipeline.run(script, "--count", "200", "--rate", "0", "--broken", "0.5")
+    assert done.returncode == 0, done.stderr
+
+    told = {}
+    for line in done.stdout.splitlines():
+        label, where, value = line.split(maxsplit=2)
+        told[where] = (label, value)
+    topic = pipeline.web if script == "producer_web.py" else pipeline.purchase
+    records = pipeline.read(topic)
+    assert {f"{topic}[{record.partition}]@{record.offset}" for record in records} == set(told)
+    for record in records:
+        label, value = told[f"{topic}[{record.partition}]@{record.offset}"]
+        assert record.value.decode() == value
+        if label == "sent":
+            assert record.key.decode() == str(json.loads(value)["user_id"])
+    broken = sum(label == "broken" for label, _ in told.values())
+    assert 60 < broken < 140
+
+
+def test_a_producer_keeps_its_rate(pipeline: Pipeline) -> None:
+    pipeline.run("producer_web.py", "--count", "0")
+    started = time.monotonic()
+    assert pipeline.run("producer_web.py", "--count", "11", "--rate", "5").returncode == 0
+    assert time.monotonic() - started >= 2.0
+
+
+def test_topics_are_made_with_three_partitions(pipeline: Pipeline) -> None:
+    running = pipeline.start("stream_processor.py")
+    wait_until(lambda: "Processing" in running.stderr, "the processor made its topics")
+    described = pipeline.tool("kafka-topics", "--describe").stdout
+    for topic in (pipeline.web, pipeline.purchase, pipeline.analytics, pipeline.dlq):
+        [line] = [line for line in described.splitlines() if line.startswith(f"Topic: {topic}\t")]
+        assert "PartitionCount: 3" in line
+
+
+class TestConsumer:
+    @pytest.fixture
+    def events(self, pipeline: Pipeline) -> list[dict[str, object]]:
+        """Ten clean events in analytics-events."""
+        pipeline.run("producer_web.py", "--count", "0")
+        pages = [f"/{number}" for number in range(10)]
+        pipeline.produce(pipeline.web, [Sent(web(page=page), page.encode()) for page in pages])
+        with pipeline.processor():
+            pipeline.wait_until_processed()
+        return [json.loads(record.value) for record in pipeline.read(pipeline.analytics)]
+
+    def test_prints_a_line_for_each_event(self, pipeline: Pipeline, events: list[dict[str, object]]) -> None:
+        shown = pipeline.run("consumer_analytics.py", "--max-messages", "10")
+        assert shown.returncode == 0
+        assert len(shown.stdout.splitlines()) == len(events)
+        line = next(line for line in shown.stdout.splitlines() if line.endswith("page=/7"))
+        assert line == "2026-11-22 00:00:00  web       page_view    user 7    page=/7"
+
+    def test_json_is_one_object_a_line_and_nothing_else(
+        self, pipeline: Pipeline, events: list[dict[str, object]]
+    ) -> None:
+        shown = pipeline.run("consumer_analytics.py", "--max-messages", "10", "--json")
+        printed = [json.loads(line) for line in shown.stdout.splitlines()]
+        assert sorted(printed, key=str) == sorted(events, key=str)
+        assert printed[0]["event_id"] == VALID_WEB["event_id"]
+
+    def test_goes_on_where_its_group_stopped(
+        self, pipeline: Pipeline, events: list[dict[str, object]]
+    ) -> None:
+        first = pipeline.run("consumer_analytics.py", "--max-messages", "4", "--json").stdout.splitlines()
+        rest = pipeline.run("consumer_analytics.py", "--max-messages", "6", "--json").stdout.splitlines()
+        assert len(first) == 4
+        assert sorted((json.loads(line) for line in first + rest), key=str) == sorted(events, key=str)
+
+    def test_from_beginning_starts_over_and_another_group_has_its_own_place(
+        self, pipeline: Pipeline, events: list[dict[str, object]]
+    ) -> None:
+        for arguments in ((), ("--from-beginning",), ("--group", pipeline.prefix + "other")):
+            shown = pipeline.run("consumer_analytics.py", "--max-messages", "10", "--json", *arguments)
+            assert len(shown.stdout.splitlines()) == len(events), arguments
+
+    def test_a_foreign_record_is_named_and_passed_over(
+        self, pipeline: Pipeline, events: list[dict[str, object]]
+    ) -> None:
+        pipeline.produce(pipeline.analytics, [Sent(b"\xff\x1b[2J", partition=0)])
+        shown = pipeline.run("consumer_analytics.py", "--max-messages", "11", "--json")
+        assert shown.returncode == 0
+        assert len(shown.stdout.splitlines()) == len(events)
+        assert f"Not an analytics event: {pipeline.analytics}[0]@" in shown.stderr
+
+    def test_a_reader_that_leaves_is_no_error(
+        self, pipeline: Pipeline, events: list[dict[str, object]]
+    ) -> None:
+        command = f"{sys.executable} consumer_analytics.py --max-messages 10 | head -n 1"
+        shown = pipeline.run("bash", "-c", f"set -o pipefail; {command}")
+        assert len(shown.stdout.splitlines()) == 1
+        assert "Traceback" not in shown.stderr
+        assert "Exception" not in shown.stderr
+
+
+def test_only_dead_letters_are_in_the_dlq_as_the_console_consumer_shows_it(pipeline: Pipeline) -> None:
+    pipeline.run("producer_web.py", "--count", "0")
+    values = [web(page="/clean"), b"broken one", web(user_id="broken two")]
+    pipeline.produce(pipeline.web, [Sent(value) for value in values])
+    with pipeline.processor():
+        pipeline.wait_until_processed()
+    shown = pipeline.tool(
+        "kafka-console-consumer", "--topic", pipeline.dlq, "--from-beginning", "--max-messages", "2"
+    )
+    assert sorted(shown.stdout.splitlines()) == sorted(value.decode() for value in values[1:])
+
+
+def test_create_topic(pipeline: Pipeline) -> None:
+    name = pipeline.prefix + "made"
+    made = pipeline.run("-m", "pipeline.create_topic", name, "2", "1")
+    assert made.stdout == f"Created topic {name}: 2 partitions, replication 1.\n"
+    assert "PartitionCount: 2" in pipeline.tool("kafka-topics", "--describe", "--topic", name).stdout
+    again = pipeline.run("-m", "pipeline.create_topic", name)
+    assert (again.returncode, again.stderr) == (1, f"create_topic.sh: Topic {name} exists already.\n")
+    refused = pipeline.run("-m", "pipeline.create_topic", pipeline.prefix + "a b")
+    assert refused.returncode == 1
+    assert len(refused.stderr.splitlines()) == 1
