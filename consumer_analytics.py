@@ -11,7 +11,7 @@ from itertools import chain
 
 import msgspec
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, RetriableError
 
 from pipeline.connection import (
     ANALYTICS_EVENTS,
@@ -29,6 +29,7 @@ from pipeline.status import Progress, say
 POLL_MS = 500
 BATCH_RECORDS = 500
 CLOSE_MS = 1500
+RETRY_SECONDS = 1.0
 EXAMPLES = """
     python3 consumer_analytics.py
     python3 consumer_analytics.py --from-beginning --max-messages 10
@@ -86,9 +87,18 @@ def main() -> None:
         consumer, ANALYTICS_EVENTS, listener=FromBeginning(consumer) if options.from_beginning else None
     )
     progress = Progress("events read")
+    away = False
     while not stop.requested and progress.count != options.max_messages:
         left = BATCH_RECORDS if options.max_messages is None else options.max_messages - progress.count
-        polled = consumer.poll(timeout_ms=POLL_MS, max_records=min(left, BATCH_RECORDS))
+        try:
+            polled = consumer.poll(timeout_ms=POLL_MS, max_records=min(left, BATCH_RECORDS))
+            away = False
+        except RetriableError as error:
+            if not away:
+                say(f"Kafka is away, waiting for it: {error}")
+            away = True
+            stop.wait(RETRY_SECONDS)
+            continue
         for record in chain.from_iterable(polled.values()):
             try:
                 event = decode_event(record.value or b"")

@@ -10,6 +10,7 @@ from collections import Counter
 from pipeline.connection import (
     ANALYTICS_DLQ,
     ANALYTICS_EVENTS,
+    OUTPUTS,
     PROCESSOR_GROUP,
     PURCHASE_EVENTS,
     WEB_EVENTS,
@@ -23,7 +24,6 @@ from pipeline.process import Stop, run
 from pipeline.status import Progress, say
 
 SOURCES = {WEB_EVENTS: normalize_web, PURCHASE_EVENTS: normalize_purchase}
-OUTPUTS = (ANALYTICS_EVENTS, ANALYTICS_DLQ)
 DLQ_LINE = "[DLQ] 처리 실패 이벤트를 analytics-dlq 토픽으로 전송합니다."
 EXAMPLES = """
     python3 stream_processor.py

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer
+from kafka.admin import ConfigResource, ConfigSourceType
 from kafka.errors import (
     KafkaConnectionError,
     KafkaError,
@@ -33,13 +34,10 @@ CONSUMER_GROUP = PREFIX + "analytics-consumer"
 PARTITIONS = 3
 BROKER_DEFAULT = -1
 # A source record may be as large as the broker allows, and what becomes of it is larger: a dead letter by our
-# headers, a clean event by its new fields. So the topics they go to allow more than a source topic does.
-MAX_OUTPUT_BYTES = 10 * 1024 * 1024
-OUTPUT_SETTINGS = {"max.message.bytes": str(MAX_OUTPUT_BYTES)}
-TOPIC_SETTINGS: dict[str, dict[str, str]] = {
-    ANALYTICS_EVENTS: OUTPUT_SETTINGS,
-    ANALYTICS_DLQ: OUTPUT_SETTINGS,
-}
+# headers, a clean event by its new fields. So the topics they go to must allow more than a source topic does.
+OUTPUTS = (ANALYTICS_EVENTS, ANALYTICS_DLQ)
+SIZE_LIMIT = "max.message.bytes"
+OUTPUT_SIZE_LIMIT = 10 * 1024 * 1024
 
 CONNECT_SECONDS = 6.0  # a script has 10 s to say that there is no broker
 
@@ -95,7 +93,7 @@ def client_settings(servers: str) -> dict[str, Any]:
 
 
 def ensure_topics(servers: str, *topics: str) -> None:
-    """Make the topics that are missing; those that exist stay as they are.
+    """Make the topics that are missing, and make room in those that hold the processor's outputs.
 
     Args:
         servers: bootstrap servers.
@@ -105,7 +103,10 @@ def ensure_topics(servers: str, *topics: str) -> None:
         PipelineError: no broker answers, or it refuses.
     """
     with admin_client(servers) as admin:
-        create_topics(admin, topics)
+        missing = set(topics) - set(admin.list_topics())
+        if missing:
+            create_topics(admin, missing)
+        _make_room(admin, [topic for topic in topics if topic in OUTPUTS])
 
 
 def create_topics(
@@ -114,7 +115,7 @@ def create_topics(
     partitions: int = PARTITIONS,
     replication: int = BROKER_DEFAULT,
 ) -> list[str]:
-    """Create topics with the settings of TOPIC_SETTINGS.
+    """Create topics and wait until they can be used.
 
     Args:
         admin: a connected client.
@@ -128,14 +129,7 @@ def create_topics(
     Raises:
         PipelineError: the broker refuses.
     """
-    wanted = {
-        topic: {
-            "num_partitions": partitions,
-            "replication_factor": replication,
-            "configs": TOPIC_SETTINGS.get(topic, {}),
-        }
-        for topic in topics
-    }
+    wanted = {topic: {"num_partitions": partitions, "replication_factor": replication} for topic in topics}
     answer = admin.create_topics(wanted, raise_errors=False)
     created = []
     for topic in answer["topics"]:
@@ -146,9 +140,25 @@ def create_topics(
             raise PipelineError(
                 f"Kafka refused to create topic {topic['name']}: {topic['error_message'] or error.__name__}"
             )
-    if created:
-        admin.wait_for_topics(created)
+    admin.wait_for_topics(wanted)  # also those that another script is just making
     return created
+
+
+def _make_room(admin: KafkaAdminClient, outputs: Iterable[str]) -> None:
+    """Raise the size limit of topics for which nobody has chosen one.
+
+    If the broker does not let us, a record that is too large will say so.
+    """
+    resources = [ConfigResource("TOPIC", topic) for topic in outputs]
+    described = admin.describe_configs(resources, config_filter="all").get("topic", {}) if resources else {}
+    for topic, settings in described.items():
+        limit = settings.get(SIZE_LIMIT)
+        if (
+            limit
+            and limit["config_source"] != ConfigSourceType.DYNAMIC_TOPIC_CONFIG.name
+            and int(limit["value"]) < OUTPUT_SIZE_LIMIT
+        ):
+            admin.alter_configs([ConfigResource("TOPIC", topic, {SIZE_LIMIT: str(OUTPUT_SIZE_LIMIT)})])
 
 
 def admin_client(servers: str) -> KafkaAdminClient:

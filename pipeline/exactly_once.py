@@ -38,6 +38,7 @@ from pipeline.watchdog import Watchdog
 POLL_MS = 500  # how long an idle loop sleeps before it looks at its stop flag
 MAX_BATCH_RECORDS = 2000
 BATCH_BYTES = 256 * 1024
+MAX_REQUEST_BYTES = 100 * 1024 * 1024  # what a broker takes at most (socket.request.max.bytes)
 
 # How long the others wait for a processor that was killed: its partitions are given away after the session
 # time-out, its open transaction is aborted after the transaction time-out.
@@ -103,7 +104,7 @@ class _Clients:
                 transactional_id=transactional_id,
                 transaction_timeout_ms=TRANSACTION_SECONDS * 1000,
                 value_serializer=BytesOrNull(),
-                max_request_size=connection.MAX_OUTPUT_BYTES,
+                max_request_size=MAX_REQUEST_BYTES,  # what is too large, the topics decide
                 batch_size=BATCH_BYTES,
             )
             self._closing(self.producer.close, timeout=CLOSE_SECONDS)

@@ -179,7 +179,7 @@ class Pipeline:
         consumer.close()
 
     def read(self, topic: str) -> list[Any]:
-        """All records of a topic, as a read_committed reader sees them now."""
+        """All records of a topic that a read_committed reader sees, once no transaction is open any more."""
         consumer = KafkaConsumer(
             bootstrap_servers=self.kafka.servers, isolation_level="read_committed", enable_auto_commit=False,
             max_partition_fetch_bytes=LIMIT_BYTES,
@@ -187,7 +187,13 @@ class Pipeline:
         partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)]
         consumer.assign(partitions)
         consumer.seek_to_beginning()
-        ends = consumer.end_offsets(partitions)
+        with_open_ones = KafkaConsumer(bootstrap_servers=self.kafka.servers)
+        ends = with_open_ones.end_offsets(partitions)
+        wait_until(
+            lambda: all(stable >= ends[key] for key, stable in consumer.end_offsets(partitions).items()),
+            f"no open transaction in {topic}",
+        )
+        with_open_ones.close()
         records: list[Any] = []
         deadline = time.monotonic() + PATIENCE_SECONDS
         while any(consumer.position(partition) < end for partition, end in ends.items()):

@@ -6,6 +6,8 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource
 from kafka.errors import MessageSizeTooLargeError
 
 from pipeline.dead_letters import read_dead_letter
@@ -106,10 +108,14 @@ def test_a_null_header_becomes_an_empty_one(pipeline: Pipeline) -> None:
 
 
 @pytest.mark.parametrize("kind", ["broken", "clean"])
+@pytest.mark.parametrize("made_by", ["us", "the broker"])
 def test_a_record_as_large_as_the_broker_takes_is_not_pushed_over_the_limit(
-    pipeline: Pipeline, kind: str
+    pipeline: Pipeline, kind: str, made_by: str
 ) -> None:
     pipeline.run("producer_web.py", "--count", "0")
+    if made_by == "the broker":
+        with KafkaAdminClient(bootstrap_servers=pipeline.kafka.servers) as admin:
+            admin.create_topics([pipeline.analytics, pipeline.dlq], wait_for_metadata=True)
     frame = web(page="") if kind == "clean" else b""
     for overhead in range(150, 400):
         letters = b"x" * (BROKER_LIMIT_BYTES - len(frame) - overhead)
@@ -198,3 +204,27 @@ def test_the_processor_goes_on_where_it_stopped(pipeline: Pipeline) -> None:
         json.loads(record.value)["details"]["product_id"] for record in pipeline.read(pipeline.analytics)
     ]
     assert sorted(clean) == ["0", "1", "2"]
+
+
+def test_a_dlq_that_takes_no_such_record_stops_the_processor_with_one_line(pipeline: Pipeline) -> None:
+    """It must neither skip the record nor try for ever."""
+    pipeline.run("producer_web.py", "--count", "0")
+    limit = {"configs": {"max.message.bytes": "1000"}, "num_partitions": 3}
+    with KafkaAdminClient(bootstrap_servers=pipeline.kafka.servers) as admin:
+        admin.create_topics({pipeline.dlq: limit}, wait_for_metadata=True)
+    pipeline.produce(pipeline.web, [Sent(web(), partition=0), Sent(b"x" * 2000, partition=0)])
+
+    stopped = pipeline.run("stream_processor.py")
+
+    assert stopped.returncode == 1
+    assert stopped.stdout == ""
+    last = stopped.stderr.splitlines()[-1]
+    assert f"Topic {pipeline.dlq}: MessageSizeTooLargeError" in last
+    assert "max.message.bytes" in last
+    assert pipeline.read(pipeline.analytics) == []
+
+    with KafkaAdminClient(bootstrap_servers=pipeline.kafka.servers) as admin:
+        admin.alter_configs([ConfigResource("TOPIC", pipeline.dlq, {"max.message.bytes": "100000"})])
+    with pipeline.processor():
+        pipeline.wait_until_processed()
+    assert len(pipeline.read(pipeline.analytics)) == len(pipeline.read(pipeline.dlq)) == 1
