@@ -18,11 +18,13 @@ from pipeline.connection import (
     CONSUMER_GROUP,
     client_settings,
     ensure_topics,
+    group_name,
     option_parser,
     subscribe,
     whole_number,
 )
 from pipeline.events import AnalyticsEvent
+from pipeline.presence import Presence
 from pipeline.process import Stop, run
 from pipeline.status import Progress, say
 
@@ -30,6 +32,7 @@ POLL_MS = 500
 BATCH_RECORDS = 500
 CLOSE_MS = 1500
 RETRY_SECONDS = 1.0
+SESSION_MS = 8000
 EXAMPLES = """
     python3 consumer_analytics.py
     python3 consumer_analytics.py --from-beginning --max-messages 10
@@ -67,9 +70,11 @@ def for_people(event: AnalyticsEvent) -> str:
 def main() -> None:
     """Poll, print, commit, until Ctrl-C or --max-messages."""
     parser = option_parser(__doc__, EXAMPLES)
-    parser.add_argument("--group", default=CONSUMER_GROUP, help="consumer group (default: %(default)s)")
+    parser.add_argument(
+        "--group", type=group_name, default=CONSUMER_GROUP, help="consumer group (default: %(default)s)"
+    )
     parser.add_argument("--from-beginning", action="store_true", help="start with the oldest event once more")
-    parser.add_argument("--max-messages", type=whole_number, metavar="N", help="stop after N events")
+    parser.add_argument("--max-messages", type=whole_number(), metavar="N", help="stop after N events")
     parser.add_argument("--json", action="store_true", help="one JSON object a line, nothing else")
     options = parser.parse_args()
     stop = Stop()
@@ -82,22 +87,22 @@ def main() -> None:
         auto_offset_reset="earliest",
         enable_auto_commit=False,
         isolation_level="read_committed",  # what the processor did not commit does not exist
+        session_timeout_ms=SESSION_MS,  # after a kill, the next one of the group waits that long
     )
     subscribe(
         consumer, ANALYTICS_EVENTS, listener=FromBeginning(consumer) if options.from_beginning else None
     )
     progress = Progress("events read")
-    away = False
+    presence = Presence(options.bootstrap_servers)
     while not stop.requested and progress.count != options.max_messages:
         left = BATCH_RECORDS if options.max_messages is None else options.max_messages - progress.count
         try:
             polled = consumer.poll(timeout_ms=POLL_MS, max_records=min(left, BATCH_RECORDS))
-            away = False
-        except RetriableError as error:
-            if not away:
-                say(f"Kafka is away, waiting for it: {error}")
-            away = True
+        except RetriableError:  # Kafka is away for a while; our place in the topic stays
+            polled = {}
             stop.wait(RETRY_SECONDS)
+        if not polled:
+            presence.look()
             continue
         for record in chain.from_iterable(polled.values()):
             try:
@@ -107,9 +112,8 @@ def main() -> None:
             else:
                 print(record.value.decode() if options.json else for_people(event))
             progress.add()
-        if polled:
-            sys.stdout.flush()
-            consumer.commit_async()  # after printing: an event may be printed twice, but none is left out
+        sys.stdout.flush()
+        consumer.commit_async()  # after printing: an event may be printed twice, but none is left out
 
     with suppress(KafkaError):
         consumer.commit(timeout_ms=CLOSE_MS)

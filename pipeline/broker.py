@@ -56,7 +56,11 @@ def choose() -> Choice:
             return "local"
         case str(forced) if forced:
             raise PipelineError(f"BROKER={forced} is not known; it can be docker or local.")
-    if os.environ.get(SERVERS_VARIABLE):
+    if given := os.environ.get(SERVERS_VARIABLE):
+        try:
+            parse_servers(given)
+        except ValueError as error:
+            raise PipelineError(f"${SERVERS_VARIABLE} can't be used: {error}.") from error
         return "given"
     if answers(DEFAULT_SERVERS, seconds=3):
         return "found"

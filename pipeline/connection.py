@@ -4,7 +4,7 @@ import argparse
 import logging
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer
@@ -67,15 +67,31 @@ def option_parser(description: str, examples: str) -> argparse.ArgumentParser:
     return parser
 
 
-def whole_number(text: str) -> int:
-    """Read an option's value that counts something.
+def whole_number(least: int = 0, most: int = 2**31 - 1) -> Callable[[str], int]:
+    """Give the reader of an option's value that counts something.
+
+    Args:
+        least: the smallest value it takes.
+        most: the largest one.
+    """
+
+    def read(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} to {most}")
+        return int(text)
+
+    return read
+
+
+def group_name(text: str) -> str:
+    """Read the name of a consumer group.
 
     Raises:
-        argparse.ArgumentTypeError: it is not a whole number from 0 on.
+        argparse.ArgumentTypeError: it is empty.
     """
-    if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 on")
-    return int(text)
+    if not text:
+        raise argparse.ArgumentTypeError("a group needs a name")
+    return text
 
 
 def client_settings(servers: str) -> dict[str, Any]:
@@ -208,13 +224,18 @@ def answers(servers: str, seconds: float) -> bool:
         servers: bootstrap servers.
         seconds: how long to try.
     """
-    if not any(is_open(*server) for server in parse_servers(servers)):
+    if not any_open(servers):
         return False
     try:
         KafkaAdminClient(**client_settings(servers) | {"bootstrap_timeout_ms": int(seconds * 1000)}).close()
     except (KafkaError, OSError):
         return False
     return True
+
+
+def any_open(servers: str) -> bool:
+    """Tell whether anything listens on the port of at least one of the bootstrap servers."""
+    return any(is_open(*server) for server in parse_servers(servers))
 
 
 def is_open(host: str, port: int) -> bool:
@@ -238,7 +259,7 @@ def parse_servers(text: str) -> list[tuple[str, int]]:
     parsed = []
     for server in text.split(","):
         host, _, port = server.strip().rpartition(":")
-        if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        if not host or not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 65536):
             raise ValueError(f"{server!r} is not HOST:PORT")
         parsed.append((host.strip("[]"), int(port)))
     return parsed

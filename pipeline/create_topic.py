@@ -15,11 +15,11 @@ def main() -> None:
     parser.prog = "./create_topic.sh"
     parser.add_argument("name", metavar="NAME")
     parser.add_argument(
-        "partitions", metavar="PARTITIONS", nargs="?", type=whole_number, default=PARTITIONS,
+        "partitions", metavar="PARTITIONS", nargs="?", type=whole_number(1, 10_000), default=PARTITIONS,
         help="how much may be read in parallel (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "replication", metavar="REPLICATION", nargs="?", type=whole_number, default=1,
+        "replication", metavar="REPLICATION", nargs="?", type=whole_number(1, 32_767), default=1,
         help="how many brokers keep a copy (default: %(default)s)",
     )  # fmt: skip
     options = parser.parse_args()

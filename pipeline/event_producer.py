@@ -15,12 +15,15 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from pipeline.connection import client_settings, ensure_topics, option_parser, whole_number
+from pipeline.presence import Presence
 from pipeline.process import PipelineError, Stop
 from pipeline.status import Progress, say
 
 USERS = 100
+SLOWEST_RATE = 0.001
 MAX_IN_FLIGHT = 10_000  # the client's buffer has no limit of its own
-LAST_WORDS_SECONDS = 3.0  # for what is still in flight when a stop is requested
+FOREVER_MS = 2**31 - 1
+LAST_WORDS_SECONDS = 2.0  # for what is still in flight when a stop is requested
 SEEDED_START = datetime(2026, 1, 1, tzinfo=timezone(timedelta(hours=9)))
 
 
@@ -42,26 +45,30 @@ class Kind:
 class Deliveries:
     """What became of the events in flight. The client calls sent() and failed() in a thread of its own."""
 
-    def __init__(self, stop: Stop) -> None:
+    def __init__(self, stop: Stop, presence: Presence) -> None:
         self.progress = Progress("events sent")
         self.failures = 0
+        self.print_error: OSError | None = None
         self._stop = stop
+        self._presence = presence
         self._room = threading.BoundedSemaphore(MAX_IN_FLIGHT)
 
     def wait_for_room(self) -> None:
         """Return when another event may be sent, or a stop is requested."""
         while not self._room.acquire(timeout=0.2) and not self._stop.requested:
-            pass
+            self._presence.look()
 
     def sent(self, label: str, value: bytes, metadata: Any) -> None:  # noqa: ANN401, the client has no types
         """Tell of an event: it is in the topic now, so its line is true whatever happens next."""
         where = f"{metadata.topic}[{metadata.partition}]@{metadata.offset}"
         try:
             print(f"{label} {where} {value.decode()}", flush=True)
-        except BrokenPipeError:  # the reader left: `producer_web.py | head`
+            self.progress.add()
+        except OSError as error:  # the reader left, or the disk is full; to raise here would tell nobody
+            self.print_error = error
             self._stop.request()
-        self.progress.add()
-        self._room.release()
+        finally:
+            self._room.release()
 
     def failed(self, error: KafkaError) -> None:
         """Count an event that the broker did not take."""
@@ -87,13 +94,21 @@ def send_events(kind: Kind, description: str, examples: str) -> None:
     ensure_topics(options.bootstrap_servers, kind.topic)
     say(f"Sending to {kind.topic} at {options.bootstrap_servers}; Ctrl-C to stop.")
 
-    producer = KafkaProducer(**client_settings(options.bootstrap_servers), linger_ms=5)
-    deliveries = Deliveries(stop)
+    producer = KafkaProducer(
+        **client_settings(options.bootstrap_servers),
+        linger_ms=5,
+        # Wait for a broker that is away as long as it takes: after a record has expired, kafka-python 3.0.12
+        # sends no other either. MAX_IN_FLIGHT keeps the memory small meanwhile.
+        delivery_timeout_ms=FOREVER_MS,
+    )
+    presence = Presence(options.bootstrap_servers)
+    deliveries = Deliveries(stop, presence)
     dice = random.Random(options.seed)
     started = time.monotonic()
     for number in range(options.count) if options.count is not None else count():
         if options.rate and stop.wait(max(0.0, started + number / options.rate - time.monotonic())):
             break
+        presence.look()
         deliveries.wait_for_room()
         if stop.requested:
             break
@@ -118,6 +133,8 @@ def _finish(producer: KafkaProducer, deliveries: Deliveries, stop: Stop) -> None
                 say("Stopped before the broker confirmed the last events; those are not told as sent.")
                 break
     deliveries.progress.end()
+    if deliveries.print_error:
+        raise deliveries.print_error
     say(f"Sent {deliveries.progress.count} events.")
     if deliveries.failures:
         raise PipelineError(f"{deliveries.failures} events could not be delivered.")
@@ -132,7 +149,7 @@ def _timestamp(seed: int | None, number: int) -> str:
 def _parse_options(description: str, examples: str) -> Any:  # noqa: ANN401, argparse's namespace
     parser = option_parser(description, examples)
     parser.add_argument(
-        "--count", type=whole_number, metavar="N", help="how many events (default: until Ctrl-C)"
+        "--count", type=whole_number(), metavar="N", help="how many events (default: until Ctrl-C)"
     )
     parser.add_argument(
         "--rate", type=_rate, default=1.0, metavar="R",
@@ -151,8 +168,8 @@ def _parse_options(description: str, examples: str) -> Any:  # noqa: ANN401, arg
 
 def _rate(text: str) -> float:
     number = _number(text)
-    if not 0 <= number < float("inf"):
-        raise ArgumentTypeError(f"{text!r} is not a number from 0 on")
+    if number != 0 and not SLOWEST_RATE <= number < float("inf"):
+        raise ArgumentTypeError(f"{text!r} is neither 0 nor a number from {SLOWEST_RATE} on")
     return number
 
 

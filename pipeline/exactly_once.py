@@ -8,6 +8,7 @@ next one would send again.
 """
 
 import socket
+import threading
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -18,9 +19,11 @@ from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import (
     AuthorizationError,
     CorruptRecordError,
+    InvalidGroupIdError,
     InvalidTimestampError,
     InvalidTopicError,
     KafkaConfigurationError,
+    KafkaConnectionError,
     KafkaError,
     MessageSizeTooLargeError,
     UnsupportedCodecError,
@@ -31,6 +34,7 @@ from kafka.serializer import Serializer
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
 
 from pipeline import connection
+from pipeline.presence import Presence
 from pipeline.process import PipelineError, Stop
 from pipeline.status import say
 from pipeline.watchdog import Watchdog
@@ -46,13 +50,16 @@ SESSION_SECONDS = 8
 TRANSACTION_SECONDS = 10
 REJOIN_SECONDS = 60
 HANG_SECONDS = 90.0  # more than any of the above
-CLOSE_SECONDS = 2.0
+REQUEST_SECONDS = 8
+EXPIRY_SECONDS = 15  # after that no record is left that a producer would still try to send
+CLOSE_SECONDS = 1.5
 RETRY_SECONDS = 1.0
 
 # Trying again would fail again: a person has to mend something first.
 FINAL_ERRORS = (
     AuthorizationError,
     CorruptRecordError,
+    InvalidGroupIdError,
     InvalidTimestampError,
     InvalidTopicError,
     KafkaConfigurationError,
@@ -97,17 +104,20 @@ class _Clients:
                 heartbeat_interval_ms=SESSION_SECONDS * 1000 // 4,
                 max_poll_interval_ms=REJOIN_SECONDS * 1000,
             )
-            self._closing(self.consumer.close, autocommit=False, timeout_ms=CLOSE_SECONDS * 1000)
+            self._closing(self.consumer.close, autocommit=False, timeout_ms=EXPIRY_SECONDS * 1000)
             connection.subscribe(self.consumer, *sources)
             self.producer = KafkaProducer(
                 **shared,
                 transactional_id=transactional_id,
                 transaction_timeout_ms=TRANSACTION_SECONDS * 1000,
+                # What did not arrive by then has no transaction to belong to.
+                delivery_timeout_ms=TRANSACTION_SECONDS * 1000,
+                request_timeout_ms=REQUEST_SECONDS * 1000,
                 value_serializer=BytesOrNull(),
                 max_request_size=MAX_REQUEST_BYTES,  # what is too large, the topics decide
                 batch_size=BATCH_BYTES,
             )
-            self._closing(self.producer.close, timeout=CLOSE_SECONDS)
+            self._closing(self.producer.close, timeout=EXPIRY_SECONDS)
             self.producer.init_transactions()
             self.partitions = {topic: len(self.producer.partitions_for(topic)) for topic in outputs}
         except BaseException:
@@ -118,13 +128,22 @@ class _Clients:
         self._open.close()
 
     def _closing(self, close: Callable[..., None], **arguments: object) -> None:
-        """Close in a guard of its own: closing can raise, and must not keep the other client open."""
+        """Close in a guard of its own: closing can raise, and must not keep the other client open.
+
+        And in a thread of its own: with a broker that is away, a producer can't be closed before its last
+        records expire, and nobody has to wait for that. What it still sends, the transactional id fences.
+        """
 
         def close_quietly() -> None:
             with suppress(KafkaError):
                 close(**arguments)
 
-        self._open.callback(close_quietly)
+        def close_in_background() -> None:
+            closing = threading.Thread(target=close_quietly, name="close", daemon=True)
+            closing.start()
+            closing.join(CLOSE_SECONDS)
+
+        self._open.callback(close_in_background)
 
 
 @dataclass
@@ -164,6 +183,7 @@ class ExactlyOnce:
         self._clients: _Clients | None = None
         self._batch: _Batch | None = None
         self._in_trouble = False
+        self._presence = Presence(servers)
 
     def __enter__(self) -> "ExactlyOnce":
         return self
@@ -184,7 +204,11 @@ class ExactlyOnce:
             with self._watchdog.watch("poll()"):
                 clients = self._clients or self._connect()
                 polled = clients.consumer.poll(timeout_ms=POLL_MS, max_records=MAX_BATCH_RECORDS)
+                if self._in_trouble:
+                    say("Going on from the committed offsets.")
+                    self._in_trouble = False
                 if not polled:
+                    self._presence.look()
                     return []
                 # The membership of now: if the group rebalances before the commit, the broker must refuse it.
                 membership = clients.consumer.group_metadata()
@@ -258,11 +282,11 @@ class ExactlyOnce:
         return True
 
     def _connect(self) -> _Clients:
+        # A client that can't connect leaves a thread behind, so knock first.
+        if not connection.any_open(self._servers):
+            raise KafkaConnectionError(f"no broker listens at {self._servers}")
         clients = _Clients(self._servers, self._group, self._transactional_id, self._sources, self._outputs)
         self._clients = clients
-        if self._in_trouble:
-            say("Going on from the committed offsets.")
-            self._in_trouble = False
         return clients
 
     def _begin_anew(self, error: KafkaError) -> None:

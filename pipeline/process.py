@@ -1,5 +1,6 @@
 """How every script starts, stops and fails: Ctrl-C, one clear line for an error, exit codes."""
 
+import io
 import os
 import signal
 import sys
@@ -9,7 +10,7 @@ from types import FrameType
 
 from kafka.errors import KafkaError
 
-EXIT_DONE, EXIT_FAILED = 0, 1
+EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 STOP_SECONDS = 4.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last one: the terminal was closed
 
@@ -51,9 +52,13 @@ class Stop:
         """Ask the loop to end, and see to it that the process does."""
         if not self.requested:
             self._requested.set()
-            end = threading.Timer(self._seconds, os._exit, (EXIT_DONE,))
+            end = threading.Timer(self._seconds, self._end)
             end.daemon = True
             end.start()
+
+    def _end(self) -> None:
+        print("Stopped without waiting any longer.", file=sys.stderr, flush=True)
+        os._exit(EXIT_DONE)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self.request()
@@ -67,20 +72,33 @@ def run(main: Callable[[], None], name: str | None = None) -> None:
         name: what the user called, where that is not the file that runs.
     """
     name = name or os.path.basename(sys.argv[0])
+    code = EXIT_DONE
+    _make_printable()
     try:
         main()
         sys.stdout.flush()
     except PipelineError as error:
-        _fail(name, str(error))
+        code = _failed(name, str(error))
     except KafkaError as error:
-        _fail(name, f"Kafka refused: {error}")
-    except KeyboardInterrupt:
-        pass
+        code = _failed(name, f"Kafka refused: {error}")
+    except KeyboardInterrupt:  # in a command that has no Stop
+        code = EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader left: `consumer_analytics.py | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush at exit
-    sys.exit(EXIT_DONE)
+        pass
+    except OSError as error:  # of what is not Kafka, such as stdout on a full disk
+        code = _failed(name, str(error))
+    # Not sys.exit(): the clients' destructors would call a broker that is away, and print tracebacks.
+    os._exit(code)
 
 
-def _fail(name: str, message: str) -> None:
-    print(f"{name}: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(EXIT_FAILED)
+def _make_printable() -> None:
+    """Print whatever comes: in a terminal that knows no Korean, and into a stdout that was closed."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115, it stays open
+
+
+def _failed(name: str, message: str) -> int:
+    print(f"{name}: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    return EXIT_FAILED

@@ -51,15 +51,19 @@ _terminal = threading.Lock()
 class Script:
     """One of the four scripts as a child process, its lines printed under its name."""
 
-    def __init__(self, name: str, *arguments: str, on_line: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, stop: Stop, name: str, *arguments: str, on_line: Callable[[str], None] | None = None
+    ) -> None:
         """Start it.
 
         Args:
+            stop: requested when nobody reads what is printed any more.
             name: the script's name without .py.
             arguments: its options.
             on_line: told each line that it prints on stdout.
         """
         self.name = name
+        self._stop = stop
         self.process = subprocess.Popen(
             [sys.executable, f"{name}.py", *arguments],
             cwd=broker.PROJECT,
@@ -94,8 +98,11 @@ class Script:
             prefix = f"\033[{COLORS[self.name]}m{prefix}\033[0m"
         for raw in stream:
             line = raw.decode(errors="backslashreplace").rstrip("\n")
-            with _terminal:
-                print(f"{prefix} {line}", flush=True)
+            try:
+                with _terminal:
+                    print(f"{prefix} {line}", flush=True)
+            except OSError:  # `./run.sh | head`; go on reading, or the script could not end
+                self._stop.request()
             if on_line:
                 on_line(line)
 
@@ -125,7 +132,7 @@ def run_until_stopped(stop: Stop) -> None:
     """
     scripts: list[Script] = []
     with stopped_at_the_end(scripts):
-        scripts += [Script(name) for name in (PROCESSOR, CONSUMER, *PRODUCERS)]
+        scripts += [Script(stop, name) for name in (PROCESSOR, CONSUMER, *PRODUCERS)]
         while not stop.wait(LOOK_SECONDS):
             _require_running(scripts)
 
@@ -140,26 +147,28 @@ def run_and_count(kafka: Broker, count: int, stop: Stop) -> None:
     outputs = Outputs(kafka.servers)
     scripts: list[Script] = []
     with stopped_at_the_end(scripts):
-        servants = [Script(PROCESSOR), Script(CONSUMER)]
+        servants = [Script(stop, PROCESSOR), Script(stop, CONSUMER)]
         scripts += servants
         arguments = ("--count", str(count), "--rate", "0")
-        producers = [Script(name, *arguments, on_line=_collector(sent)) for name in PRODUCERS]
+        producers = [Script(stop, name, *arguments, on_line=_collector(sent)) for name in PRODUCERS]
         scripts += producers
         while any(producer.running for producer in producers) and not stop.wait(LOOK_SECONDS):
             _require_running(servants)
-        for producer in producers:
-            producer.join()
         if not stop.requested:
+            for producer in producers:
+                producer.join()
             outputs.wait_for(sent, stop)
-            outputs.wait_for_group(CONSUMER_GROUP, stop)
+            printed = outputs.wait_for_group(CONSUMER_GROUP, stop)
     if stop.requested:
         return
-    failed = [producer.name for producer in producers if producer.process.returncode != 0]
     print(outputs.describe(sent))
-    if failed or not outputs.balanced(sent):
-        raise PipelineError(
-            f"{' and '.join(failed)} failed." if failed else "Sent is not clean + dead letters."
-        )
+    for producer in producers:
+        if producer.process.returncode != 0:
+            raise PipelineError(f"{producer.name}.py failed; what it said stands above.")
+    if not outputs.balanced(sent):
+        raise PipelineError("Sent is not clean + dead letters.")
+    if not printed:
+        raise PipelineError(f"{CONSUMER}.py did not print everything in time.")
 
 
 def _require_running(scripts: Sequence[Script]) -> None:
@@ -198,7 +207,7 @@ def main() -> None:
         prog="./run.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "count", nargs="?", type=whole_number, help="events from each producer (default: until Ctrl-C)"
+        "count", nargs="?", type=whole_number(), help="events from each producer (default: until Ctrl-C)"
     )
     options = parser.parse_args()
     stop = Stop(STOP_SECONDS)

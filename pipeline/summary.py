@@ -18,7 +18,7 @@ from pipeline.process import Stop
 
 POLL_MS = 200
 QUIET_SECONDS = 60.0
-GROUP_SECONDS = 10.0
+GROUP_SECONDS = 20.0
 
 
 decode_event = msgspec.json.Decoder(AnalyticsEvent).decode
@@ -74,14 +74,15 @@ class Outputs:
             while self._reader.position(partition) < end and not stop.requested:
                 self._read()
 
-    def wait_for_group(self, group: str, stop: Stop) -> None:
-        """Wait until a consumer group has read what was read here, but not for ever."""
+    def wait_for_group(self, group: str, stop: Stop) -> bool:
+        """Wait until a consumer group has read what was read here; give back whether it did so in time."""
         committed = KafkaConsumer(**client_settings(self._servers), group_id=group).committed
         give_up = time.monotonic() + GROUP_SECONDS
         for partition, end in self._ends.items():
             while (committed(partition) or 0) < end and time.monotonic() < give_up:
                 if stop.wait(POLL_MS / 1000):
-                    return
+                    return False
+        return time.monotonic() < give_up
 
     def balanced(self, sent: Sequence[SentEvent]) -> bool:
         """Tell whether every event came out exactly once."""

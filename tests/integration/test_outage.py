@@ -2,8 +2,14 @@
 
 import json
 import re
+import signal
+import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+
+import psutil
+import pytest
 
 from pipeline.broker import LOCAL_TOOL, Broker
 from pipeline.dead_letters import read_dead_letter
@@ -14,18 +20,25 @@ from tests.integration.pipelines import Pipeline, wait_until
 SENT = re.compile(r"(?:sent  |broken) (\S+)\[(\d+)]@(\d+) ")
 
 
-def test_all_four_scripts_outlive_a_restart_of_the_broker(tmp_path: Path) -> None:
-    cluster = LocalKafka(port=free_port(), home=tmp_path)
-    try:
-        cluster.start()
-        kafka = Broker(cluster.bootstrap_servers, "for this test", f"{LOCAL_TOOL} exec ", stop=None)
-        with Pipeline(kafka) as pipeline:
-            check_the_restart(cluster, pipeline)
-    finally:
-        cluster.stop()
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[LocalKafka]:
+    """A broker of its own, because it is killed."""
+    made = LocalKafka(port=free_port(), home=tmp_path)
+    made.start()
+    yield made
+    made.stop()
 
 
-def check_the_restart(cluster: LocalKafka, pipeline: Pipeline) -> None:
+def kill(cluster: LocalKafka) -> None:
+    [node] = cluster.nodes
+    assert node.process
+    node.process.kill()
+    wait_until(lambda: not cluster.running, "killed")
+
+
+def test_all_four_scripts_outlive_a_restart_of_the_broker(cluster: LocalKafka) -> None:
+    kafka = Broker(cluster.bootstrap_servers, "for this test", f"{LOCAL_TOOL} exec ", stop=None)
+    pipeline = Pipeline(kafka)
     processor = pipeline.start("stream_processor.py")
     consumer = pipeline.start("consumer_analytics.py", "--json")
     producers = [
@@ -33,10 +46,8 @@ def check_the_restart(cluster: LocalKafka, pipeline: Pipeline) -> None:
         for script in ("producer_web.py", "producer_purchase.py")
     ]
     wait_until(lambda: len(consumer.stdout.splitlines()) > 50, "events come through")
-    [node] = cluster.nodes
-    assert node.process
-    node.process.kill()
-    wait_until(lambda: not cluster.running, "killed")
+    threads = psutil.Process(processor.process.pid).num_threads()
+    kill(cluster)
     cluster.start()
 
     for producer in producers:
@@ -54,4 +65,30 @@ def check_the_restart(cluster: LocalKafka, pipeline: Pipeline) -> None:
 
     wait_until(lambda: len(consumer.stdout.splitlines()) >= len(clean), "the consumer printed all")
     assert {json.loads(line)["event_id"] for line in consumer.stdout.splitlines()} == set(clean)
+    wait_until(lambda: psutil.Process(processor.process.pid).num_threads() <= threads, "old clients are gone")
     assert processor.stop() == consumer.stop() == 0
+
+
+def test_ctrl_c_stops_all_four_scripts_in_5_seconds_while_the_broker_is_away(cluster: LocalKafka) -> None:
+    kafka = Broker(cluster.bootstrap_servers, "for this test", f"{LOCAL_TOOL} exec ", stop=None)
+    pipeline = Pipeline(kafka)
+    consumer = pipeline.start("consumer_analytics.py")
+    scripts = [
+        consumer,
+        pipeline.start("stream_processor.py"),
+        pipeline.start("producer_web.py", "--rate", "100"),
+        pipeline.start("producer_purchase.py", "--rate", "100"),
+    ]
+    wait_until(lambda: len(consumer.stdout.splitlines()) > 50, "events come through")
+    kill(cluster)
+    wait_until(lambda: "Beginning anew" in scripts[1].stderr, "the processor noticed", 30)
+
+    asked = time.monotonic()
+    for running in scripts:
+        running.process.send_signal(signal.SIGINT)
+    for running in scripts:
+        assert running.process.wait(10) == 0
+    assert time.monotonic() - asked < 5
+    for running in scripts:
+        running.stop()
+        assert "Traceback" not in running.stderr

@@ -62,8 +62,8 @@ def test_a_lost_event_is_seen(pipeline: Pipeline, tmp_path: Path) -> None:
         "import pipeline.exactly_once as e, pipeline.summary as s, pipeline.run_all as r, sys\n"
         "s.QUIET_SECONDS = 5\n"
         "class Losing(r.Script):\n"
-        "    def __init__(self, name, *a, **k):\n"
-        "        super().__init__('consumer_analytics' if name == r.PROCESSOR else name, *a, **k)\n"
+        "    def __init__(self, stop, name, *a, **k):\n"
+        "        super().__init__(stop, r.CONSUMER if name == r.PROCESSOR else name, *a, **k)\n"
         "r.Script = Losing\n"
         "r.run(r.main, 'run.sh')\n"
     )
@@ -93,6 +93,26 @@ def test_a_script_that_ends_by_itself_ends_the_run(pipeline: Pipeline) -> None:
     running.stop()
     assert "run.sh: stream_processor.py ended by itself" in running.stderr
     assert processes_of(pipeline) == []
+
+
+def test_a_reader_that_leaves_stops_the_run(pipeline: Pipeline) -> None:
+    done = pipeline.run("bash", "-c", f"{sys.executable} -m pipeline.run_all 2000 | head -n 3")
+    assert len(done.stdout.splitlines()) == 3
+    assert "Traceback" not in done.stderr
+    wait_until(lambda: processes_of(pipeline) == [], "none is left behind")
+
+
+def test_ctrl_c_while_a_count_is_sent(pipeline: Pipeline) -> None:
+    running = pipeline.start(*RUN, "1000000")
+    wait_until(lambda: "│ 20" in running.stdout, "a clean event was printed")
+    assert running.stop(signal.SIGINT) == 0
+    assert processes_of(pipeline) == []
+
+
+def test_servers_that_can_not_be_read(pipeline: Pipeline) -> None:
+    shown = pipeline.run(*RUN, "1", KAFKA_BOOTSTRAP_SERVERS="nowhere")
+    assert shown.returncode == 1
+    assert shown.stderr == "run.sh: $KAFKA_BOOTSTRAP_SERVERS can't be used: 'nowhere' is not HOST:PORT.\n"
 
 
 def test_bad_usage() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from pipeline.broker import PROJECT
+from pipeline.events import encode, normalize_web
 from tests.broken_events import VALID_WEB, web
 from tests.integration.pipelines import Pipeline, Sent, wait_until
 
@@ -56,6 +57,10 @@ def test_help_has_examples(script: str) -> None:
         ("producer_web.py", ("--rate", "inf")),
         ("producer_web.py", ("--broken", "1.1")),
         ("producer_web.py", ("--broken", "nan")),
+        ("producer_web.py", ("--rate", "1e-12")),
+        ("producer_web.py", ("--bootstrap-servers", "localhost:9²")),
+        ("stream_processor.py", ("--group", "")),
+        ("consumer_analytics.py", ("--group", "")),
         ("consumer_analytics.py", ("--max-messages", "many")),
     ],
 )
@@ -128,6 +133,25 @@ def test_a_producer_tells_what_is_in_the_topic(pipeline: Pipeline, script: str) 
             assert record.key.decode() == str(json.loads(value)["user_id"])
     broken = sum(label == "broken" for label, _ in told.values())
     assert 60 < broken < 140
+
+
+@pytest.mark.parametrize("script", ["producer_web.py", "consumer_analytics.py"])
+def test_a_full_disk_is_told_in_one_line(pipeline: Pipeline, script: str) -> None:
+    pipeline.produce(pipeline.analytics, [Sent(encode(normalize_web(web())))])
+    count = "--count" if script == "producer_web.py" else "--max-messages"
+    command = f"{sys.executable} {script} {count} 1 > /dev/full"
+    shown = pipeline.run("bash", "-c", command)
+    assert shown.returncode == 1
+    assert f"{script}: [Errno 28] No space left on device" in shown.stderr.splitlines()
+    assert "Traceback" not in shown.stderr
+
+
+def test_a_terminal_that_knows_no_korean_is_no_reason_to_stop(pipeline: Pipeline) -> None:
+    pipeline.run("producer_web.py", "--count", "0")
+    pipeline.produce(pipeline.web, [Sent(b"broken")])
+    processor = pipeline.start("stream_processor.py", PYTHONIOENCODING="ascii")
+    wait_until(lambda: f"{pipeline.web}[" in processor.stdout, "it printed the dead letter")
+    assert processor.stop() == 0
 
 
 def test_a_producer_keeps_its_rate(pipeline: Pipeline) -> None:
@@ -225,6 +249,8 @@ def test_create_topic(pipeline: Pipeline) -> None:
     assert "PartitionCount: 2" in pipeline.tool("kafka-topics", "--describe", "--topic", name).stdout
     again = pipeline.run("-m", "pipeline.create_topic", name)
     assert (again.returncode, again.stderr) == (1, f"create_topic.sh: Topic {name} exists already.\n")
+    for numbers in (("0",), ("99999999999",), ("1", "40000")):
+        assert pipeline.run("-m", "pipeline.create_topic", name, *numbers).returncode == 2
     refused = pipeline.run("-m", "pipeline.create_topic", pipeline.prefix + "a b")
     assert refused.returncode == 1
     assert len(refused.stderr.splitlines()) == 1

@@ -1,0 +1,41 @@
+"""watchdog.py: a client call that never returns ends with a new process, and nothing else does."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from pipeline.broker import PROJECT
+
+PROGRAM = """
+import sys, threading, time
+from pathlib import Path
+from pipeline.watchdog import Watchdog
+
+lives = Path(sys.argv[1])
+lives.write_text(lives.read_text() + "life ")
+watchdog = Watchdog(limit=0.5, ready=lambda: True)
+if lives.read_text() == "life ":
+    with watchdog.watch("quick()"):
+        pass
+    time.sleep(2)  # idle for longer than the limit
+    print("idle was no reason", flush=True)
+    with watchdog.watch("commit()"):
+        threading.Event().wait()
+print("done in another life", flush=True)
+"""
+
+
+def test_a_call_that_hangs_is_ended_by_a_new_process_and_idling_is_not(tmp_path: Path) -> None:
+    program, lives = tmp_path / "program.py", tmp_path / "lives"
+    program.write_text(PROGRAM)
+    lives.write_text("")
+
+    done = subprocess.run(
+        [sys.executable, str(program), str(lives)], cwd=PROJECT, env={"PYTHONPATH": str(PROJECT)},
+        capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "idle was no reason\ndone in another life\n"
+    assert done.stderr == "commit() did not return within 0 s, starting this process anew.\n"
+    assert lives.read_text() == "life life "
