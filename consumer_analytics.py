@@ -23,8 +23,8 @@ from pipeline.connection import (
     subscribe,
     whole_number,
 )
-from pipeline.events import AnalyticsEvent
-from pipeline.presence import Presence
+from pipeline.events import AnalyticsEvent, printable
+from pipeline.presence import tell_when_away
 from pipeline.process import Stop, run
 from pipeline.status import Progress, say
 
@@ -64,7 +64,7 @@ def for_people(event: AnalyticsEvent) -> str:
     """Give an event as a line that is easy to read."""
     details = "  ".join(f"{name}={value}" for name, value in event.details.items())
     when = event.occurred_at.strftime("%Y-%m-%d %H:%M:%S")
-    return f"{when}  {event.source:<8}  {event.event_type:<11}  user {event.user_id:<4} {details}"
+    return f"{when}  {event.source:<8}  {event.event_type:<11}  user {event.user_id:<4} {printable(details)}"
 
 
 def main() -> None:
@@ -79,6 +79,7 @@ def main() -> None:
     options = parser.parse_args()
     stop = Stop()
     ensure_topics(options.bootstrap_servers, ANALYTICS_EVENTS)
+    tell_when_away(options.bootstrap_servers)
     say(f"Reading {ANALYTICS_EVENTS} at {options.bootstrap_servers}; Ctrl-C to stop.")
 
     consumer = KafkaConsumer(
@@ -93,16 +94,12 @@ def main() -> None:
         consumer, ANALYTICS_EVENTS, listener=FromBeginning(consumer) if options.from_beginning else None
     )
     progress = Progress("events read")
-    presence = Presence(options.bootstrap_servers)
     while not stop.requested and progress.count != options.max_messages:
         left = BATCH_RECORDS if options.max_messages is None else options.max_messages - progress.count
         try:
             polled = consumer.poll(timeout_ms=POLL_MS, max_records=min(left, BATCH_RECORDS))
         except RetriableError:  # Kafka is away for a while; our place in the topic stays
-            polled = {}
             stop.wait(RETRY_SECONDS)
-        if not polled:
-            presence.look()
             continue
         for record in chain.from_iterable(polled.values()):
             try:
@@ -112,8 +109,9 @@ def main() -> None:
             else:
                 print(record.value.decode() if options.json else for_people(event))
             progress.add()
-        sys.stdout.flush()
-        consumer.commit_async()  # after printing: an event may be printed twice, but none is left out
+        if polled:
+            sys.stdout.flush()
+            consumer.commit_async()  # after printing: an event may be printed twice, but none is left out
 
     with suppress(KafkaError):
         consumer.commit(timeout_ms=CLOSE_MS)

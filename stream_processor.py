@@ -21,6 +21,7 @@ from pipeline.connection import (
 from pipeline.dead_letters import dead_letter_headers
 from pipeline.events import BrokenEventError, encode, normalize_purchase, normalize_web
 from pipeline.exactly_once import ExactlyOnce
+from pipeline.presence import tell_when_away
 from pipeline.process import Stop, run
 from pipeline.status import Progress, say
 
@@ -42,6 +43,7 @@ def main() -> None:
     options = parser.parse_args()
     stop = Stop()
     ensure_topics(options.bootstrap_servers, *SOURCES, *OUTPUTS)
+    tell_when_away(options.bootstrap_servers)
     say(f"Processing {' and '.join(SOURCES)} at {options.bootstrap_servers}; Ctrl-C to stop.")
 
     done: Counter[str] = Counter()

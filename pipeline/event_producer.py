@@ -15,7 +15,7 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from pipeline.connection import client_settings, ensure_topics, option_parser, whole_number
-from pipeline.presence import Presence
+from pipeline.presence import tell_when_away
 from pipeline.process import PipelineError, Stop
 from pipeline.status import Progress, say
 
@@ -45,18 +45,17 @@ class Kind:
 class Deliveries:
     """What became of the events in flight. The client calls sent() and failed() in a thread of its own."""
 
-    def __init__(self, stop: Stop, presence: Presence) -> None:
+    def __init__(self, stop: Stop) -> None:
         self.progress = Progress("events sent")
         self.failures = 0
         self.print_error: OSError | None = None
         self._stop = stop
-        self._presence = presence
         self._room = threading.BoundedSemaphore(MAX_IN_FLIGHT)
 
     def wait_for_room(self) -> None:
         """Return when another event may be sent, or a stop is requested."""
         while not self._room.acquire(timeout=0.2) and not self._stop.requested:
-            self._presence.look()
+            pass
 
     def sent(self, label: str, value: bytes, metadata: Any) -> None:  # noqa: ANN401, the client has no types
         """Tell of an event: it is in the topic now, so its line is true whatever happens next."""
@@ -92,6 +91,7 @@ def send_events(kind: Kind, description: str, examples: str) -> None:
     options = _parse_options(description, examples)
     stop = Stop()
     ensure_topics(options.bootstrap_servers, kind.topic)
+    tell_when_away(options.bootstrap_servers)
     say(f"Sending to {kind.topic} at {options.bootstrap_servers}; Ctrl-C to stop.")
 
     producer = KafkaProducer(
@@ -101,14 +101,12 @@ def send_events(kind: Kind, description: str, examples: str) -> None:
         # sends no other either. MAX_IN_FLIGHT keeps the memory small meanwhile.
         delivery_timeout_ms=FOREVER_MS,
     )
-    presence = Presence(options.bootstrap_servers)
-    deliveries = Deliveries(stop, presence)
+    deliveries = Deliveries(stop)
     dice = random.Random(options.seed)
     started = time.monotonic()
     for number in range(options.count) if options.count is not None else count():
         if options.rate and stop.wait(max(0.0, started + number / options.rate - time.monotonic())):
             break
-        presence.look()
         deliveries.wait_for_room()
         if stop.requested:
             break
@@ -127,11 +125,11 @@ def _finish(producer: KafkaProducer, deliveries: Deliveries, stop: Stop) -> None
     while True:
         try:
             producer.flush(timeout=LAST_WORDS_SECONDS)
+            producer.close()
             break
         except KafkaError:
             if stop.requested:
-                say("Stopped before the broker confirmed the last events; those are not told as sent.")
-                break
+                stop.end("Stopped before the broker confirmed the last events; those are not told as sent.")
     deliveries.progress.end()
     if deliveries.print_error:
         raise deliveries.print_error

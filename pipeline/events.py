@@ -79,6 +79,13 @@ _decode_purchase_event = msgspec.json.Decoder(PurchaseEvent).decode
 encode: Callable[[AnalyticsEvent], bytes] = msgspec.json.Encoder().encode
 
 
+def printable(text: str) -> str:
+    """Escape what a terminal would obey instead of show: whoever wrote the event chose these letters."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text
+    )
+
+
 def normalize_web(value: bytes | None) -> AnalyticsEvent:
     """Turn the value of a web-events record into an analytics event.
 
@@ -139,7 +146,9 @@ def _decode(decoder: Callable[[str], Event], value: bytes | None) -> Event:
     except RecursionError as error:
         raise BrokenEventError("JSON is nested too deeply") from error
     except msgspec.DecodeError as error:
-        raise BrokenEventError(_printable(str(error))) from error
+        reason = str(error)
+        cut = reason[:MAX_REASON_CHARACTERS] + ("…" if len(reason) > MAX_REASON_CHARACTERS else "")
+        raise BrokenEventError(printable(cut)) from error
 
 
 def _in_utc(timestamp: datetime) -> datetime:
@@ -147,11 +156,3 @@ def _in_utc(timestamp: datetime) -> datetime:
         return timestamp.astimezone(timezone.utc)
     except OverflowError as error:  # 0001-01-01T00:00:00+09:00 is still in the year before
         raise BrokenEventError("Timestamp is outside of the years 1 to 9999 in UTC") from error
-
-
-def _printable(message: str) -> str:
-    """Messages quote the event, and whoever wrote that may have put terminal escapes into it."""
-    shown = message[:MAX_REASON_CHARACTERS] + ("…" if len(message) > MAX_REASON_CHARACTERS else "")
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in shown
-    )

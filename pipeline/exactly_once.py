@@ -34,7 +34,6 @@ from kafka.serializer import Serializer
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
 
 from pipeline import connection
-from pipeline.presence import Presence
 from pipeline.process import PipelineError, Stop
 from pipeline.status import say
 from pipeline.watchdog import Watchdog
@@ -183,7 +182,6 @@ class ExactlyOnce:
         self._clients: _Clients | None = None
         self._batch: _Batch | None = None
         self._in_trouble = False
-        self._presence = Presence(servers)
 
     def __enter__(self) -> "ExactlyOnce":
         return self
@@ -208,7 +206,6 @@ class ExactlyOnce:
                     say("Going on from the committed offsets.")
                     self._in_trouble = False
                 if not polled:
-                    self._presence.look()
                     return []
                 # The membership of now: if the group rebalances before the commit, the broker must refuse it.
                 membership = clients.consumer.group_metadata()

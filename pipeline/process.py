@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
+from typing import NoReturn
 
 from kafka.errors import KafkaError
 
@@ -52,12 +53,17 @@ class Stop:
         """Ask the loop to end, and see to it that the process does."""
         if not self.requested:
             self._requested.set()
-            end = threading.Timer(self._seconds, self._end)
+            end = threading.Timer(self._seconds, self.end, ("Stopped without waiting any longer.",))
             end.daemon = True
             end.start()
 
-    def _end(self) -> None:
-        print("Stopped without waiting any longer.", file=sys.stderr, flush=True)
+    def end(self, last_words: str) -> NoReturn:
+        """End the process at once; a client that waits for a broker is not asked.
+
+        Args:
+            last_words: what the user should know about it.
+        """
+        print(last_words, file=sys.stderr, flush=True)
         os._exit(EXIT_DONE)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:

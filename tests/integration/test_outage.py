@@ -48,7 +48,9 @@ def test_all_four_scripts_outlive_a_restart_of_the_broker(cluster: LocalKafka) -
     wait_until(lambda: len(consumer.stdout.splitlines()) > 50, "events come through")
     threads = psutil.Process(processor.process.pid).num_threads()
     kill(cluster)
+    wait_until(lambda: "is away; waiting for it." in processor.stderr, "it is told")
     cluster.start()
+    wait_until(lambda: "is back." in processor.stderr, "it is told")
 
     for producer in producers:
         assert producer.process.wait(120) == 0
@@ -81,7 +83,7 @@ def test_ctrl_c_stops_all_four_scripts_in_5_seconds_while_the_broker_is_away(clu
     ]
     wait_until(lambda: len(consumer.stdout.splitlines()) > 50, "events come through")
     kill(cluster)
-    wait_until(lambda: "Beginning anew" in scripts[1].stderr, "the processor noticed", 30)
+    wait_until(lambda: all("is away" in running.stderr for running in scripts), "all noticed", 30)
 
     asked = time.monotonic()
     for running in scripts:

@@ -175,7 +175,7 @@ class TestConsumer:
     def events(self, pipeline: Pipeline) -> list[dict[str, object]]:
         """Ten clean events in analytics-events."""
         pipeline.run("producer_web.py", "--count", "0")
-        pages = [f"/{number}" for number in range(10)]
+        pages = [f"/{number}" for number in range(9)] + ["/\x1b[2J"]
         pipeline.produce(pipeline.web, [Sent(web(page=page), page.encode()) for page in pages])
         with pipeline.processor():
             pipeline.wait_until_processed()
@@ -187,6 +187,8 @@ class TestConsumer:
         assert len(shown.stdout.splitlines()) == len(events)
         line = next(line for line in shown.stdout.splitlines() if line.endswith("page=/7"))
         assert line == "2026-11-22 00:00:00  web       page_view    user 7    page=/7"
+        assert "\x1b" not in shown.stdout
+        assert r"page=/\x1b[2J" in shown.stdout
 
     def test_json_is_one_object_a_line_and_nothing_else(
         self, pipeline: Pipeline, events: list[dict[str, object]]
