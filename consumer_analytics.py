@@ -23,7 +23,7 @@ from pipeline.connection import (
     subscribe,
     whole_number,
 )
-from pipeline.events import AnalyticsEvent, printable
+from pipeline.events import AnalyticsEvent, decode, printable
 from pipeline.presence import tell_when_away
 from pipeline.process import Stop, run
 from pipeline.status import Progress, say
@@ -38,9 +38,6 @@ EXAMPLES = """
     python3 consumer_analytics.py --from-beginning --max-messages 10
     python3 consumer_analytics.py --from-beginning --json | jq .details
 """
-
-
-decode_event = msgspec.json.Decoder(AnalyticsEvent).decode
 
 
 class FromBeginning(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has no types
@@ -103,7 +100,7 @@ def main() -> None:
             continue
         for record in chain.from_iterable(polled.values()):
             try:
-                event = decode_event(record.value or b"")
+                event = decode(record.value or b"")
             except (msgspec.DecodeError, UnicodeDecodeError):
                 say(f"Not an analytics event: {record.topic}[{record.partition}]@{record.offset}")
             else:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pipeline.connection import DEFAULT_SERVERS, SERVERS_VARIABLE, answers, is_open, parse_servers
+from pipeline.connection import DEFAULT_SERVERS, SERVERS_VARIABLE, answers, any_open, parse_servers
 from pipeline.process import PipelineError, run
 
 Choice = Literal["given", "found", "docker", "local"]
@@ -64,7 +64,7 @@ def choose() -> Choice:
         return "given"
     if answers(DEFAULT_SERVERS, seconds=3):
         return "found"
-    if is_open(*parse_servers(DEFAULT_SERVERS)[0]):
+    if any_open(DEFAULT_SERVERS):
         raise PipelineError(
             f"Something listens on {DEFAULT_SERVERS}, but it is not a Kafka that answers. "
             f"Stop it, or name a Kafka in ${SERVERS_VARIABLE}."

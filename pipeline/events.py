@@ -77,6 +77,7 @@ class BrokenEventError(ValueError):
 _decode_web_event = msgspec.json.Decoder(WebEvent).decode
 _decode_purchase_event = msgspec.json.Decoder(PurchaseEvent).decode
 encode: Callable[[AnalyticsEvent], bytes] = msgspec.json.Encoder().encode
+decode: Callable[[bytes], AnalyticsEvent] = msgspec.json.Decoder(AnalyticsEvent).decode
 
 
 def printable(text: str) -> str:

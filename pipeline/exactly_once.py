@@ -200,7 +200,7 @@ class ExactlyOnce:
         """
         try:
             with self._watchdog.watch("poll()"):
-                clients = self._clients or self._connect()
+                clients = self._clients = self._clients or self._connect()
                 polled = clients.consumer.poll(timeout_ms=POLL_MS, max_records=MAX_BATCH_RECORDS)
                 if self._in_trouble:
                     say("Going on from the committed offsets.")
@@ -282,9 +282,7 @@ class ExactlyOnce:
         # A client that can't connect leaves a thread behind, so knock first.
         if not connection.any_open(self._servers):
             raise KafkaConnectionError(f"no broker listens at {self._servers}")
-        clients = _Clients(self._servers, self._group, self._transactional_id, self._sources, self._outputs)
-        self._clients = clients
-        return clients
+        return _Clients(self._servers, self._group, self._transactional_id, self._sources, self._outputs)
 
     def _begin_anew(self, error: KafkaError) -> None:
         """The one answer to any error: close both clients; the next poll() opens new ones."""

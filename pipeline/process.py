@@ -11,6 +11,8 @@ from typing import NoReturn
 
 from kafka.errors import KafkaError
 
+from pipeline.status import say
+
 EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 STOP_SECONDS = 4.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last one: the terminal was closed
@@ -63,7 +65,7 @@ class Stop:
         Args:
             last_words: what the user should know about it.
         """
-        print(last_words, file=sys.stderr, flush=True)
+        say(last_words)
         os._exit(EXIT_DONE)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
@@ -106,5 +108,5 @@ def _make_printable() -> None:
 
 
 def _failed(name: str, message: str) -> int:
-    print(f"{name}: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    say(f"{name}: {' '.join(message.split())}")
     return EXIT_FAILED

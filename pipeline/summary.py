@@ -13,15 +13,12 @@ from kafka.consumer.fetcher import ConsumerRecord
 
 from pipeline.connection import ANALYTICS_DLQ, ANALYTICS_EVENTS, client_settings
 from pipeline.dead_letters import read_dead_letter
-from pipeline.events import AnalyticsEvent
+from pipeline.events import decode
 from pipeline.process import Stop
 
 POLL_MS = 200
 QUIET_SECONDS = 60.0
 GROUP_SECONDS = 20.0
-
-
-decode_event = msgspec.json.Decoder(AnalyticsEvent).decode
 
 
 class SentEvent(NamedTuple):
@@ -117,7 +114,7 @@ class Outputs:
         if record.topic == ANALYTICS_EVENTS:
             self._ends[TopicPartition(record.topic, record.partition)] = record.offset + 1
             with suppress(msgspec.DecodeError, UnicodeDecodeError):  # a foreign record is none of this run's
-                self._clean[str(decode_event(record.value or b"").event_id)] += 1
+                self._clean[str(decode(record.value or b"").event_id)] += 1
         elif letter := read_dead_letter(record.headers):
             source = (letter.topic, letter.partition, letter.offset)
             self._dead[source] += 1

@@ -96,13 +96,17 @@ class Pipeline:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for running in self._running:
-            running.process.kill()
-            running.stop()
+        self.end_scripts()
         with KafkaAdminClient(bootstrap_servers=self.kafka.servers) as admin:
             ours = [topic for topic in admin.list_topics() if topic.startswith(self.prefix)]
             if ours:
                 admin.delete_topics(ours)  # and with them the groups, which have nothing else to remember
+
+    def end_scripts(self) -> None:
+        """Leave no process behind, also of a test that failed."""
+        for running in self._running:
+            running.process.kill()
+            running.stop()
 
     def run(self, *command: str, **environment: str) -> "subprocess.CompletedProcess[str]":
         """Run a script to its end."""

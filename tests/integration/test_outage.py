@@ -29,6 +29,14 @@ def cluster(tmp_path: Path) -> Iterator[LocalKafka]:
     made.stop()
 
 
+@pytest.fixture
+def pipeline(cluster: LocalKafka) -> Iterator[Pipeline]:
+    """Its topics are gone with the cluster, which may not even run at the end of a test."""
+    made = Pipeline(Broker(cluster.bootstrap_servers, "for this test", f"{LOCAL_TOOL} exec ", stop=None))
+    yield made
+    made.end_scripts()
+
+
 def kill(cluster: LocalKafka) -> None:
     [node] = cluster.nodes
     assert node.process
@@ -36,9 +44,7 @@ def kill(cluster: LocalKafka) -> None:
     wait_until(lambda: not cluster.running, "killed")
 
 
-def test_all_four_scripts_outlive_a_restart_of_the_broker(cluster: LocalKafka) -> None:
-    kafka = Broker(cluster.bootstrap_servers, "for this test", f"{LOCAL_TOOL} exec ", stop=None)
-    pipeline = Pipeline(kafka)
+def test_all_four_scripts_outlive_a_restart_of_the_broker(cluster: LocalKafka, pipeline: Pipeline) -> None:
     processor = pipeline.start("stream_processor.py")
     consumer = pipeline.start("consumer_analytics.py", "--json")
     producers = [
@@ -71,9 +77,9 @@ def test_all_four_scripts_outlive_a_restart_of_the_broker(cluster: LocalKafka) -
     assert processor.stop() == consumer.stop() == 0
 
 
-def test_ctrl_c_stops_all_four_scripts_in_5_seconds_while_the_broker_is_away(cluster: LocalKafka) -> None:
-    kafka = Broker(cluster.bootstrap_servers, "for this test", f"{LOCAL_TOOL} exec ", stop=None)
-    pipeline = Pipeline(kafka)
+def test_ctrl_c_stops_all_four_scripts_in_5_seconds_while_the_broker_is_away(
+    cluster: LocalKafka, pipeline: Pipeline
+) -> None:
     consumer = pipeline.start("consumer_analytics.py")
     scripts = [
         consumer,
