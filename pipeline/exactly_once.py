@@ -45,12 +45,13 @@ MAX_REQUEST_BYTES = 100 * 1024 * 1024  # what a broker takes at most (socket.req
 
 # How long the others wait for a processor that was killed: its partitions are given away after the session
 # time-out, its open transaction is aborted after the transaction time-out.
-SESSION_SECONDS = 8
+SESSION_SECONDS = 6  # the least that a broker allows unless it is told otherwise
 TRANSACTION_SECONDS = 10
-REJOIN_SECONDS = 60
-HANG_SECONDS = 90.0  # more than any of the above
-REQUEST_SECONDS = 8
-EXPIRY_SECONDS = 15  # after that no record is left that a producer would still try to send
+REQUEST_SECONDS = 5
+DELIVERY_SECONDS = 8  # what did not arrive by then would come too late for its transaction
+REJOIN_SECONDS = 15
+HANG_SECONDS = 20.0  # more than any of the above
+EXPIRY_SECONDS = 12  # after that no record is left that a producer would still try to send
 CLOSE_SECONDS = 1.5
 RETRY_SECONDS = 1.0
 
@@ -109,8 +110,7 @@ class _Clients:
                 **shared,
                 transactional_id=transactional_id,
                 transaction_timeout_ms=TRANSACTION_SECONDS * 1000,
-                # What did not arrive by then has no transaction to belong to.
-                delivery_timeout_ms=TRANSACTION_SECONDS * 1000,
+                delivery_timeout_ms=DELIVERY_SECONDS * 1000,
                 request_timeout_ms=REQUEST_SECONDS * 1000,
                 value_serializer=BytesOrNull(),
                 max_request_size=MAX_REQUEST_BYTES,  # what is too large, the topics decide

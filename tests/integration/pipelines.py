@@ -45,7 +45,7 @@ class Running:
 
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:
         self.process = process
-        self._output = {"stdout": b"", "stderr": b""}
+        self._output = {"stdout": bytearray(), "stderr": bytearray()}
         self._readers = [threading.Thread(target=self._read, args=(name,)) for name in self._output]
         for reader in self._readers:
             reader.start()

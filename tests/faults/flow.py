@@ -1,0 +1,148 @@
+"""Events that flow through real scripts while things die, and the proof that each counted exactly once."""
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any
+
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError, RetriableError
+
+from pipeline.broker import LOCAL_TOOL, Broker
+from pipeline.connection import ensure_topics
+from tests.faults import account
+from tests.integration.pipelines import Pipeline, Running, wait_until
+
+BROKEN = 0.1
+
+
+class Reader:
+    """A read_committed reader that looks on while things die; it has to see each record once, too."""
+
+    def __init__(self, servers: str, *topics: str) -> None:
+        self.records: dict[TopicPartition, list[Any]] = {}
+        self.seen = 0
+        self._servers = servers
+        self._topics = topics
+        self._enough = threading.Event()
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._enough.set()
+        self._thread.join()
+
+    def _read(self) -> None:
+        consumer = KafkaConsumer(
+            bootstrap_servers=self._servers, isolation_level="read_committed", enable_auto_commit=False,
+            reconnect_backoff_max_ms=1000,
+        )  # fmt: skip
+        for topic in self._topics:
+            for number in consumer.partitions_for_topic(topic):
+                self.records[TopicPartition(topic, number)] = []
+        consumer.assign(list(self.records))
+        consumer.seek_to_beginning()
+        while not self._enough.is_set():
+            try:
+                polled = consumer.poll(timeout_ms=200)
+            except KafkaError:  # the broker is away
+                continue
+            for partition, records in polled.items():
+                self.records[partition] += records
+                self.seen += len(records)
+        consumer.close()
+
+
+class Flow(Pipeline):
+    """A pipeline with a reader that looks on, and an account at the end."""
+
+    def __init__(self, servers: str) -> None:
+        super().__init__(Broker(servers, "for fault tests", f"{LOCAL_TOOL} exec ", stop=None))
+        self.sources = {"web": self.web, "purchase": self.purchase}
+        ensure_topics(servers, *self.sources.values(), self.analytics, self.dlq)
+        self.reader = Reader(servers, self.analytics, self.dlq)
+        self.events = 0
+
+    def __enter__(self) -> "Flow":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.reader.stop()
+        super().__exit__()
+
+    def fill(self, events: int) -> None:
+        """Let both producers send half of the events each, as fast as they can."""
+        for producer in self._start_producers("--count", str(events // 2), "--rate", "0"):
+            assert producer.process.wait(300) == 0, producer.stderr
+        self.events += events
+
+    @contextmanager
+    def producers(self, events: int, seconds: int) -> Iterator[None]:
+        """Let both producers send steadily inside of the with block, and until `events` came out.
+
+        Args:
+            events: how many at least.
+            seconds: how long that takes.
+        """
+        producers = self._start_producers("--rate", str(events // 2 // seconds))
+        yield
+        self.wait_until_seen(self.events + events, seconds * 3)
+        for producer in producers:
+            assert producer.stop() == 0, producer.stderr
+            [sent] = re.findall(r"^Sent (\d+) events", producer.stderr, re.M)
+            self.events += int(sent)
+
+    def _start_producers(self, *options: str) -> list[Running]:
+        return [
+            self.start(script, "--broken", str(BROKEN), *options)
+            for script in ("producer_web.py", "producer_purchase.py")
+        ]
+
+    def start_processor(self, servers: str | None = None) -> Running:
+        """Start one more, at the broker, or at a proxy before it."""
+        return self.start("stream_processor.py", KAFKA_BOOTSTRAP_SERVERS=servers or self.kafka.servers)
+
+    def wait_until_seen(self, events: int, seconds: float = 60.0) -> None:
+        """Wait until the reader has seen so many events come out."""
+        wait_until(lambda: self.reader.seen >= events, f"{events} of {self.events} events came out", seconds)
+
+    def committed(self) -> dict[TopicPartition, int]:
+        """The group's committed offsets; none while a broker that came back is not ready to tell."""
+        with KafkaAdminClient(bootstrap_servers=self.kafka.servers) as admin:
+            try:
+                offsets = admin.list_group_offsets([self.group])[self.group]
+            except RetriableError:
+                return {}
+        return {partition: committed.offset for partition, committed in offsets.items()}
+
+    def ends(self) -> dict[TopicPartition, int]:
+        """Where the sources end."""
+        consumer = KafkaConsumer(bootstrap_servers=self.kafka.servers)
+        numbers = {topic: consumer.partitions_for_topic(topic) for topic in self.sources.values()}
+        ends = consumer.end_offsets([TopicPartition(topic, n) for topic in numbers for n in numbers[topic]])
+        consumer.close()
+        return ends
+
+    def group_state(self) -> tuple[str, int]:
+        """The state of the processors' group, and how many are in it."""
+        with KafkaAdminClient(bootstrap_servers=self.kafka.servers) as admin:
+            [group] = admin.describe_groups([self.group]).values()
+        return group["group_state"], len(group["members"])
+
+    def check(self) -> None:
+        """Each event exactly once, in order, byte for byte; offsets at the end; the reader saw the same."""
+        self.wait_until_processed()
+        outputs = {topic: self.read(topic) for topic in (self.analytics, self.dlq)}
+        sources = {source: self.read(topic) for source, topic in self.sources.items()}
+        assert sum(map(len, sources.values())) == self.events
+        names = {topic: source for source, topic in self.sources.items()}
+        account.assert_same(
+            account.expected(sources), account.came(outputs[self.analytics], outputs[self.dlq], names)
+        )
+        wait_until(lambda: self.reader.seen >= self.events, "the reader saw all")
+        saw = {(r.topic, r.partition, r.offset) for r in chain.from_iterable(self.reader.records.values())}
+        there = {(r.topic, r.partition, r.offset) for r in chain.from_iterable(outputs.values())}
+        assert saw == there, "the reader saw what was aborted, or did not see what was committed"
+        assert self.reader.seen == self.events, "the reader saw something twice"

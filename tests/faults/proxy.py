@@ -1,0 +1,134 @@
+"""A way to the broker that can be disturbed at one kind of request: cut, held up, or changed.
+
+Kills hit a transaction at a random instant. This hits it at a chosen one, with a real broker behind it.
+"""
+
+import socket
+import struct
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from enum import IntEnum
+
+HOST = "127.0.0.1"
+
+
+class Api(IntEnum):
+    """Keys of Kafka's requests (https://kafka.apache.org/protocol#protocol_api_keys)."""
+
+    PRODUCE = 0
+    OFFSET_FETCH = 9
+    END_TXN = 26
+    TXN_OFFSET_COMMIT = 28
+
+
+class Cut(Exception):  # noqa: N818, it is an order
+    """Close the connection in place of passing the request on."""
+
+
+Rule = Callable[[bytearray], None]  # may wait, change the request, or raise Cut
+
+
+class Proxy:
+    """Passes connections on to a broker; that broker has to advertise the proxy's port."""
+
+    def __init__(self, port: int, broker_port: int) -> None:
+        self.servers = f"{HOST}:{port}"
+        self.attempts = 0
+        self.seen: Counter[int] = Counter()
+        self._broker_port = broker_port
+        self._rules: dict[Api, Rule] = {}
+        self._down = False
+        self._open: list[socket.socket] = []
+        self._listener = socket.create_server((HOST, port))
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.close()
+        self._close_all()
+
+    @contextmanager
+    def rule(self, api: Api, rule: Rule) -> Iterator[None]:
+        """Inside of the with block, do this with every request of that kind."""
+        self._rules[api] = rule
+        try:
+            yield
+        finally:
+            del self._rules[api]
+
+    @contextmanager
+    def cut(self, api: Api) -> Iterator[threading.Event]:
+        """Close each connection that brings such a request; the event tells that one came."""
+        came = threading.Event()
+
+        def cut(_: bytearray) -> None:
+            came.set()
+            raise Cut
+
+        with self.rule(api, cut):
+            yield came
+
+    @contextmanager
+    def hold(self, api: Api) -> Iterator[threading.Event]:
+        """Keep such requests until the end of the with block; the event tells that one came."""
+        came, go_on = threading.Event(), threading.Event()
+
+        def hold(_: bytearray) -> None:
+            came.set()
+            go_on.wait()
+
+        with self.rule(api, hold):
+            try:
+                yield came
+            finally:
+                go_on.set()
+
+    @contextmanager
+    def down(self) -> Iterator[None]:
+        """Close all connections, and each new one at once."""
+        self._down = True
+        self._close_all()
+        try:
+            yield
+        finally:
+            self._down = False
+
+    def _close_all(self) -> None:
+        while self._open:
+            with suppress(OSError):
+                self._open.pop().shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        with suppress(OSError):  # closed
+            while True:
+                client, _ = self._listener.accept()
+                self.attempts += 1
+                if self._down:
+                    client.close()
+                    continue
+                try:
+                    broker = socket.create_connection((HOST, self._broker_port))
+                except OSError:
+                    client.close()
+                    continue
+                self._open += [client, broker]
+                for target in (self._requests, self._answers):
+                    threading.Thread(target=target, args=(client, broker), daemon=True).start()
+
+    def _requests(self, client: socket.socket, broker: socket.socket) -> None:
+        with suppress(OSError, Cut), client, broker, client.makefile("rb") as stream:
+            while size := stream.read(4):
+                request = bytearray(stream.read(struct.unpack(">i", size)[0]))
+                [api] = struct.unpack(">h", request[:2])
+                self.seen[api] += 1
+                if rule := self._rules.get(api):
+                    rule(request)
+                broker.sendall(size + request)
+            broker.shutdown(socket.SHUT_RDWR)
+
+    def _answers(self, client: socket.socket, broker: socket.socket) -> None:
+        with suppress(OSError):
+            while answer := broker.recv(65536):
+                client.sendall(answer)
+            client.shutdown(socket.SHUT_RDWR)

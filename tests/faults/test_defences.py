@@ -1,0 +1,114 @@
+"""What kafka-python 3.0.12 does under faults that kills only hit by chance, made to happen every time.
+
+Each test here turns red when the defence that it names is taken out: docs/delivery.md has the table.
+"""
+
+import signal
+import time
+
+from kafka import KafkaConsumer, TopicPartition
+
+from pipeline.connection import client_settings
+from pipeline.exactly_once import HANG_SECONDS, MAX_BATCH_RECORDS
+from tests.broken_events import purchase, web
+from tests.faults.flow import Flow
+from tests.faults.proxy import Api, Proxy
+from tests.integration.pipelines import Sent, wait_until
+
+EVENTS = 3000
+
+
+def test_records_that_expired_are_not_left_out(flow: Flow, proxy: Proxy) -> None:
+    """The client would commit the transaction without them, offsets included."""
+    flow.fill(EVENTS)
+    with proxy.cut(Api.PRODUCE):
+        processor = flow.start_processor(proxy.servers)
+        wait_until(lambda: "Beginning anew" in processor.stderr or flow.committed(), "it had to decide")
+    flow.check()
+    assert processor.stop() == 0, processor.stderr
+
+
+def test_a_commit_that_the_broker_aborted_is_noticed(flow: Flow, proxy: Proxy) -> None:
+    """The client can take an aborted transaction for a committed one. Here it is made to: abort is what the
+    broker is asked for, and commit what the client believes to have asked for.
+    """
+    changed = []
+
+    def abort(request: bytearray) -> None:
+        if not changed:
+            changed.append(bytes(request))
+            request[-2] = False  # EndTxnRequest ends with the boolean `committed` and an empty list of tags
+
+    flow.fill(EVENTS)
+    with proxy.rule(Api.END_TXN, abort):
+        processor = flow.start_processor(proxy.servers)
+        flow.check()
+    assert changed[0][-2:] == b"\x01\x00"
+    assert processor.stop() == 0, processor.stderr
+
+
+def test_offsets_of_a_lost_transaction_are_never_sent_with_a_later_one(flow: Flow, proxy: Proxy) -> None:
+    """After an abort the client keeps them, and would set back what another processor has committed."""
+    sources = [TopicPartition(topic, number) for topic in flow.sources.values() for number in range(3)]
+    first, *others = sources
+    flow.produce(first.topic, [Sent(web(), partition=first.partition)] * (MAX_BATCH_RECORDS + 1000))
+    flow.events += MAX_BATCH_RECORDS + 1000
+    with proxy.hold(Api.TXN_OFFSET_COMMIT) as came:
+        sleeper = flow.start_processor(proxy.servers)
+        assert came.wait(20)
+        sleeper.process.send_signal(signal.SIGSTOP)
+        flow.start_processor()
+        wait_until(lambda: flow.committed().get(first) == MAX_BATCH_RECORDS + 1000, "the other one did it")
+    sleeper.process.send_signal(signal.SIGCONT)
+    wait_until(lambda: flow.group_state() == ("Stable", 2), "both are in the group")
+
+    for source in others:
+        event = web() if source.topic == flow.web else purchase()
+        flow.produce(source.topic, [Sent(event, partition=source.partition)])
+        flow.events += 1
+        wait_until(lambda: sum(flow.committed().values()) == sum(flow.ends().values()), "all is committed", 20)
+    flow.check()
+
+
+def test_offsets_of_a_transaction_still_open_are_waited_for(flow: Flow, proxy: Proxy) -> None:
+    """Or the one that takes over would do once more what the other is just committing."""
+    flow.fill(EVENTS)
+    ended = proxy.seen[Api.END_TXN]
+    with proxy.hold(Api.END_TXN) as came:
+        sleeper = flow.start_processor(proxy.servers)
+        assert came.wait(20)
+        sleeper.process.send_signal(signal.SIGSTOP)
+        asked = proxy.seen[Api.OFFSET_FETCH]
+        flow.start_processor(proxy.servers)
+        # It gets no answer yet and asks again; or it does get one, and is the second to commit.
+        wait_until(
+            lambda: proxy.seen[Api.OFFSET_FETCH] >= asked + 2 or proxy.seen[Api.END_TXN] >= ended + 2,
+            "another one took over",
+        )
+    sleeper.process.send_signal(signal.SIGCONT)
+    flow.check()
+
+
+def test_a_call_that_hangs_ends_and_the_work_goes_on(flow: Flow, proxy: Proxy) -> None:
+    flow.fill(EVENTS)
+    with proxy.cut(Api.END_TXN):  # to which the client says: again
+        processor = flow.start_processor(proxy.servers)
+        wait_until(lambda: "starting this process anew" in processor.stderr, "the watchdog", 2 * HANG_SECONDS)
+    assert "commit() did not return within" in processor.stderr
+    flow.check()
+    assert processor.stop() == 0, processor.stderr
+
+
+def test_a_broker_that_is_away_is_tried_again_every_second(cluster: object, proxy: Proxy) -> None:
+    """The client's own pause grows to 30 s, and a broker that came back would wait as long."""
+    consumer = KafkaConsumer("some-topic", **client_settings(proxy.servers))
+    consumer.poll(timeout_ms=500)
+    with proxy.down():
+        began = time.monotonic()
+        while time.monotonic() < began + 9:
+            consumer.poll(timeout_ms=200)
+        attempts = proxy.attempts
+        while time.monotonic() < began + 12:
+            consumer.poll(timeout_ms=200)
+        assert proxy.attempts - attempts >= 2
+    consumer.close()

@@ -1,0 +1,24 @@
+"""Records that nobody can read, between good ones and alone: the good ones pass, the others are kept."""
+
+import pytest
+
+from tests.broken_events import PURCHASE, TABLE, web
+from tests.faults.conftest import Scale
+from tests.faults.flow import Flow
+from tests.integration.pipelines import Sent
+
+POISON = [Sent(broken.value, key) for broken in TABLE if broken.source != PURCHASE for key in (b"7", None)]
+
+
+@pytest.mark.parametrize("every", [1, 7], ids=["a batch of poison alone", "poison between good ones"])
+def test_poison(flow: Flow, scale: Scale, every: int) -> None:
+    size = scale.events // 10
+    records = [
+        POISON[number % len(POISON)] if number % every == 0 else Sent(web(page=f"/{number}"))
+        for number in range(size)
+    ]
+    flow.produce(flow.web, records)
+    flow.events += size
+    processor = flow.start_processor()
+    flow.check()
+    assert processor.stop() == 0, processor.stderr

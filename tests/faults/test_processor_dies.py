@@ -1,0 +1,107 @@
+"""Processors are killed, stopped, joined by others and left by them; each event still counts exactly once."""
+
+import random
+import signal
+import time
+
+import pytest
+
+from pipeline.exactly_once import SESSION_SECONDS, TRANSACTION_SECONDS
+from tests.faults.conftest import Scale
+from tests.faults.flow import Flow
+from tests.integration.pipelines import Running, wait_until
+
+MOVES_ON_SECONDS = 15
+
+
+def kill(processor: Running) -> None:
+    processor.process.kill()
+    processor.stop()
+
+
+@pytest.mark.parametrize("processors", [1, 3])
+def test_processors_are_killed(flow: Flow, scale: Scale, processors: int) -> None:
+    flow.fill(scale.events)
+    running = [flow.start_processor() for _ in range(processors)]
+    kills = scale.rounds(2, 5)
+    for number in range(1, kills + 1):
+        flow.wait_until_seen(number * scale.events // (kills + 1))
+        kill(running.pop(random.randrange(processors)))
+        running.append(flow.start_processor())
+    flow.check()
+    for processor in running:
+        assert processor.stop() == 0, processor.stderr
+
+
+def test_the_others_take_over_from_one_of_three_that_was_killed(flow: Flow, scale: Scale) -> None:
+    """Every partition moves on, those of the killed one too."""
+    processors = [flow.start_processor() for _ in range(3)]
+    wait_until(lambda: flow.group_state() == ("Stable", 3), "all three are in the group")
+    with flow.producers(scale.events, seconds=20):
+        flow.wait_until_seen(scale.events // 5)
+        kill(processors.pop())
+        sent = flow.ends()
+
+        def moved_on() -> bool:
+            committed = flow.committed()
+            return all(committed.get(partition, 0) >= end for partition, end in sent.items())
+
+        wait_until(moved_on, "what was sent before the kill is processed", MOVES_ON_SECONDS)
+    flow.check()
+
+
+def test_a_stopped_processor_goes_on_when_others_have_its_work(flow: Flow, scale: Scale) -> None:
+    """SIGSTOP, as a laptop that sleeps, for longer than the time-outs of session and transaction."""
+    flow.fill(scale.events)
+    processors = [flow.start_processor()]
+    flow.wait_until_seen(scale.events // 4)
+    processors[0].process.send_signal(signal.SIGSTOP)
+    processors.append(flow.start_processor())
+    awake_at = time.monotonic() + max(SESSION_SECONDS, TRANSACTION_SECONDS) + scale.rounds(3, 10)
+    wait_until(lambda: time.monotonic() > awake_at, "it was stopped for long enough")
+    processors[0].process.send_signal(signal.SIGCONT)
+    flow.check()
+    flow.fill(1000)  # it takes part again
+    flow.check()
+    wait_until(lambda: flow.group_state() == ("Stable", 2), "both are in the group")
+    for processor in processors:
+        assert processor.stop() == 0, processor.stderr
+
+
+def test_processors_join_and_leave_during_the_flow(flow: Flow, scale: Scale) -> None:
+    processors = [flow.start_processor()]
+    with flow.producers(scale.events, seconds=10):
+        for members in (2, 3):
+            flow.wait_until_seen(flow.reader.seen + scale.events // 10)
+            processors.append(flow.start_processor())
+            wait_until(lambda members=members: flow.group_state() == ("Stable", members), "it is in the group")
+        for _ in range(2):
+            flow.wait_until_seen(flow.reader.seen + scale.events // 10)
+            assert processors.pop(0).stop() == 0
+    flow.check()
+    assert processors[0].stop() == 0
+
+
+def test_ctrl_c_and_sigterm_come_at_any_instant(flow: Flow, scale: Scale) -> None:
+    flow.fill(scale.events)
+    for number in range(scale.rounds(6, 20)):
+        processor = flow.start_processor()
+        wait_until(lambda p=processor: p.stderr, "it has begun")
+        time.sleep(random.uniform(0, 1.5))  # the instant is the point
+        asked = time.monotonic()
+        code = processor.stop(signal.SIGINT if number % 2 else signal.SIGTERM)
+        assert (code, time.monotonic() - asked < 5) == (0, True), processor.stderr
+        assert "Traceback" not in processor.stderr
+    processor = flow.start_processor()
+    flow.check()
+
+
+def test_each_start_delivers_its_first_event_within_10_seconds(flow: Flow, scale: Scale) -> None:
+    for _ in range(scale.rounds(5, 30)):
+        seen = flow.reader.seen
+        processor = flow.start_processor()
+        flow.fill(2)
+        flow.wait_until_seen(seen + 1, seconds=10)
+        assert processor.stop() == 0, processor.stderr
+    processor = flow.start_processor()
+    flow.check()
