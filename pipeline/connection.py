@@ -4,6 +4,7 @@ import argparse
 import logging
 import os
 import socket
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -40,6 +41,7 @@ SIZE_LIMIT = "max.message.bytes"
 OUTPUT_SIZE_LIMIT = 10 * 1024 * 1024
 
 CONNECT_SECONDS = 6.0  # a script has 10 s to say that there is no broker
+TOPIC_SECONDS = 5.0
 
 # The scripts say in one line what the client says in many.
 logging.getLogger("kafka").setLevel(logging.CRITICAL)
@@ -156,7 +158,12 @@ def create_topics(
             raise PipelineError(
                 f"Kafka refused to create topic {topic['name']}: {topic['error_message'] or error.__name__}"
             )
-    admin.wait_for_topics(wanted)  # also those that another script is just making
+    try:
+        admin.wait_for_topics(wanted, timeout_ms=int(TOPIC_SECONDS * 1000))  # also those of another script
+    except KafkaTimeoutError as error:
+        raise PipelineError(
+            f"Topics can't be used: {error}. If this client is not allowed to: kafka-acls --add"
+        ) from error
     return created
 
 
@@ -212,9 +219,26 @@ def subscribe(
         PipelineError: a topic does not exist.
     """
     for topic in topics:
-        if not consumer.partitions_for_topic(topic):
-            raise PipelineError(f"Topic {topic} does not exist.")
+        count_partitions(consumer, topic)
     consumer.subscribe(topics, listener=listener)
+
+
+def count_partitions(consumer: KafkaConsumer, topic: str) -> int:
+    """Tell how many partitions a topic has.
+
+    Args:
+        consumer: asks the broker.
+        topic: its name.
+
+    Raises:
+        PipelineError: it does not exist, also a moment later: a broker that just started may not know it yet.
+    """
+    deadline = time.monotonic() + TOPIC_SECONDS
+    while not (partitions := consumer.partitions_for_topic(topic)):
+        if time.monotonic() > deadline:
+            raise PipelineError(f"Topic {topic} does not exist. Make it with ./create_topic.sh {topic}")
+        time.sleep(0.2)
+    return len(partitions)
 
 
 def answers(servers: str, seconds: float) -> bool:

@@ -105,6 +105,7 @@ class _Clients:
                 max_poll_interval_ms=REJOIN_SECONDS * 1000,
             )
             self._closing(self.consumer.close, autocommit=False, timeout_ms=EXPIRY_SECONDS * 1000)
+            self.partitions = {topic: connection.count_partitions(self.consumer, topic) for topic in outputs}
             connection.subscribe(self.consumer, *sources)
             self.producer = KafkaProducer(
                 **shared,
@@ -118,7 +119,6 @@ class _Clients:
             )
             self._closing(self.producer.close, timeout=EXPIRY_SECONDS)
             self.producer.init_transactions()
-            self.partitions = {topic: len(self.producer.partitions_for(topic)) for topic in outputs}
         except BaseException:
             self.close()
             raise

@@ -10,3 +10,10 @@ settings.load_profile("short")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="the fault tests in full: 100,000 events each")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--all"):
+        short = [item for item in items if not item.get_closest_marker("only_in_full")]
+        config.hook.pytest_deselected(items=[item for item in items if item not in short])
+        items[:] = short

@@ -1,7 +1,7 @@
 """The account of what went in and what came out: each source record once, in order, as it was."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from pipeline.dead_letters import read_dead_letter
@@ -16,14 +16,14 @@ class Out(NamedTuple):
     key: bytes | None
     value: bytes | None
     timestamp: int
-    headers: tuple[tuple[str, bytes], ...]
+    headers: tuple[tuple[str, bytes | None], ...]
     letter_of: int | None
 
 
 Flow = dict[tuple[str, int, str], list[Out]]  # by source, partition, and whether it is clean or dead
 
 
-def expected(sources: dict[str, Iterable[Any]]) -> Flow:
+def expected(sources: Mapping[str, Iterable[Any]]) -> Flow:
     """What has to come out of the records of each source, in their order."""
     flow: Flow = defaultdict(list)
     for source, records in sources.items():

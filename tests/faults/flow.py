@@ -15,6 +15,7 @@ from pipeline.connection import ensure_topics
 from tests.faults import account
 from tests.integration.pipelines import Pipeline, Running, wait_until
 
+PRODUCERS = ("producer_web.py", "producer_purchase.py")
 BROKEN = 0.1
 
 
@@ -90,15 +91,16 @@ class Flow(Pipeline):
         yield
         self.wait_until_seen(self.events + events, seconds * 3)
         for producer in producers:
-            assert producer.stop() == 0, producer.stderr
-            [sent] = re.findall(r"^Sent (\d+) events", producer.stderr, re.M)
-            self.events += int(sent)
+            self.stop_producer(producer)
+
+    def stop_producer(self, producer: Running) -> None:
+        """Stop it, and count what it says to have sent."""
+        assert producer.stop() == 0, producer.stderr
+        [sent] = re.findall(r"^Sent (\d+) events", producer.stderr, re.M)
+        self.events += int(sent)
 
     def _start_producers(self, *options: str) -> list[Running]:
-        return [
-            self.start(script, "--broken", str(BROKEN), *options)
-            for script in ("producer_web.py", "producer_purchase.py")
-        ]
+        return [self.start(script, "--broken", str(BROKEN), *options) for script in PRODUCERS]
 
     def start_processor(self, servers: str | None = None) -> Running:
         """Start one more, at the broker, or at a proxy before it."""
@@ -120,16 +122,29 @@ class Flow(Pipeline):
     def ends(self) -> dict[TopicPartition, int]:
         """Where the sources end."""
         consumer = KafkaConsumer(bootstrap_servers=self.kafka.servers)
-        numbers = {topic: consumer.partitions_for_topic(topic) for topic in self.sources.values()}
-        ends = consumer.end_offsets([TopicPartition(topic, n) for topic in numbers for n in numbers[topic]])
+        ends: dict[TopicPartition, int] = consumer.end_offsets(
+            [
+                TopicPartition(topic, number)
+                for topic in self.sources.values()
+                for number in consumer.partitions_for_topic(topic)
+            ]
+        )
         consumer.close()
         return ends
 
-    def group_state(self) -> tuple[str, int]:
-        """The state of the processors' group, and how many are in it."""
+    def members(self) -> set[str]:
+        """The ids of the processors in the group; none while it gives its partitions away."""
         with KafkaAdminClient(bootstrap_servers=self.kafka.servers) as admin:
             [group] = admin.describe_groups([self.group]).values()
-        return group["group_state"], len(group["members"])
+        return (
+            {member["member_id"] for member in group["members"]}
+            if group["group_state"] == "Stable"
+            else set()
+        )
+
+    def wait_until_joined(self, processors: int) -> None:
+        """Wait until so many processors are in the group, and each has been given its partitions."""
+        wait_until(lambda: len(self.members()) == processors, f"{processors} processors in the group")
 
     def check(self) -> None:
         """Each event exactly once, in order, byte for byte; offsets at the end; the reader saw the same."""

@@ -23,7 +23,7 @@ class Api(IntEnum):
     TXN_OFFSET_COMMIT = 28
 
 
-class Cut(Exception):  # noqa: N818, it is an order
+class Cut(Exception):
     """Close the connection in place of passing the request on."""
 
 
@@ -39,14 +39,17 @@ class Proxy:
         self.seen: Counter[int] = Counter()
         self._broker_port = broker_port
         self._rules: dict[Api, Rule] = {}
-        self._down = False
         self._open: list[socket.socket] = []
-        self._listener = socket.create_server((HOST, port))
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._port = port
+        self._listen()
 
     def close(self) -> None:
+        """Refuse connections, and close those that are open."""
+        self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
         self._listener.close()
-        self._close_all()
+        while self._open:
+            with suppress(OSError):
+                self._open.pop().shutdown(socket.SHUT_RDWR)
 
     @contextmanager
     def rule(self, api: Api, rule: Rule) -> Iterator[None]:
@@ -86,27 +89,22 @@ class Proxy:
 
     @contextmanager
     def down(self) -> Iterator[None]:
-        """Close all connections, and each new one at once."""
-        self._down = True
-        self._close_all()
+        """Refuse connections inside of the with block, as the port of a broker that is away does."""
+        self.close()
         try:
             yield
         finally:
-            self._down = False
+            self._listen()
 
-    def _close_all(self) -> None:
-        while self._open:
-            with suppress(OSError):
-                self._open.pop().shutdown(socket.SHUT_RDWR)
+    def _listen(self) -> None:
+        self._listener = socket.create_server((HOST, self._port))
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
-    def _accept(self) -> None:
-        with suppress(OSError):  # closed
+    def _accept(self, listener: socket.socket) -> None:
+        with suppress(OSError):  # the listener is closed
             while True:
-                client, _ = self._listener.accept()
+                client, _ = listener.accept()
                 self.attempts += 1
-                if self._down:
-                    client.close()
-                    continue
                 try:
                     broker = socket.create_connection((HOST, self._broker_port))
                 except OSError:

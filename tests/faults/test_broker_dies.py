@@ -1,14 +1,17 @@
 """Brokers are killed and come back: the backlog moves again, and each event still counts exactly once."""
 
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
+from pipeline.events import decode
 from pipeline.local_kafka import LocalKafka
 from tests.faults.conftest import Scale
-from tests.faults.flow import Flow
+from tests.faults.flow import PRODUCERS, Flow
 from tests.integration.conftest import free_port
 from tests.integration.pipelines import wait_until
 
@@ -45,18 +48,62 @@ def test_the_only_broker_is_killed(cluster: LocalKafka, flow: Flow, scale: Scale
     assert processor.stop() == 0, processor.stderr
 
 
-def test_the_broker_is_away_for_a_while(cluster: LocalKafka, flow: Flow, scale: Scale) -> None:
+def test_all_four_scripts_outlive_a_broker_that_is_away(
+    cluster: LocalKafka, flow: Flow, scale: Scale
+) -> None:
     flow.fill(scale.events)
-    processor = flow.start_processor()
+    scripts = [
+        processor := flow.start_processor(),
+        consumer := flow.start("consumer_analytics.py", "--json"),
+        *(live := [flow.start(script, "--rate", "20") for script in PRODUCERS]),
+    ]
     flow.wait_until_seen(scale.events // 4)
+    wait_until(lambda: consumer.stdout, "the consumer prints")
+    threads = psutil.Process(processor.process.pid).num_threads()
+
     kill(cluster)
-    away_until = time.monotonic() + scale.rounds(20, 60)
+    away_until = time.monotonic() + scale.rounds(15, 60)
+    for script in scripts:
+        script.wait_for("is away; waiting for it.")
     wait_until(lambda: time.monotonic() > away_until, "it was away long enough", 100)
-    assert processor.process.poll() is None, processor.stderr
+    assert [script.process.poll() for script in scripts] == [None] * 4
     cluster.start()
     assert_it_moves_again(flow)
+
+    for script in scripts:
+        script.wait_for("is back.")
+    for producer in live:
+        producer.wait_for_output(len(producer.stdout) + 1)  # it sends again
+        flow.stop_producer(producer)
     flow.check()
-    assert processor.stop() == 0, processor.stderr
+    events = [decode(record.value).event_id for record in flow.read(flow.analytics)]
+    wait_until(lambda: consumer.stdout.count("\n") >= len(events), "the consumer printed all")
+    assert {decode(line.encode()).event_id for line in consumer.stdout.splitlines()} == set(events)
+    wait_until(lambda: psutil.Process(processor.process.pid).num_threads() <= threads, "old clients are gone")
+    assert processor.stop() == consumer.stop() == 0
+
+
+def test_ctrl_c_stops_all_four_scripts_in_5_seconds_while_the_broker_is_away(
+    cluster: LocalKafka, flow: Flow
+) -> None:
+    scripts = [
+        flow.start_processor(),
+        consumer := flow.start("consumer_analytics.py"),
+        *(flow.start(script, "--rate", "100") for script in PRODUCERS),
+    ]
+    wait_until(lambda: len(consumer.stdout.splitlines()) > 50, "events come through")
+    kill(cluster)
+    wait_until(lambda: all("is away" in script.stderr for script in scripts), "all noticed", 30)
+
+    asked = time.monotonic()
+    for script in scripts:
+        script.process.send_signal(signal.SIGINT)
+    for script in scripts:
+        assert script.process.wait(10) == 0
+    assert time.monotonic() - asked < 5
+    for script in scripts:
+        script.stop()
+        assert "Traceback" not in script.stderr
 
 
 @pytest.fixture
@@ -72,12 +119,16 @@ def three_brokers(tmp_path: Path) -> Iterator[LocalKafka]:
 def test_two_of_three_brokers_are_killed_one_after_the_other(three_brokers: LocalKafka, scale: Scale) -> None:
     """Replication 3, min.insync.replicas 2: with one of them away nothing has to wait for it."""
     with Flow(three_brokers.bootstrap_servers) as flow:
+        described = flow.tool("kafka-topics", "--describe", "--topic", flow.analytics).stdout
+        assert "ReplicationFactor: 3" in described
+        assert "min.insync.replicas=2" in described
         processor = flow.start_processor()
         with flow.producers(scale.events, seconds=20):
-            for which in (1, 2):
-                flow.wait_until_seen(flow.reader.seen + scale.events // 10)
-                kill(three_brokers, which)
-                flow.wait_until_seen(flow.reader.seen + scale.events // 10)
-                three_brokers.start()
+            flow.wait_until_seen(scale.events // 10)
+            kill(three_brokers, which=1)
+            flow.wait_until_seen(flow.reader.seen + scale.events // 10)
+            three_brokers.start()
+            kill(three_brokers, which=2)
+            flow.wait_until_seen(flow.reader.seen + scale.events // 10)
         flow.check()
         assert processor.stop() == 0, processor.stderr

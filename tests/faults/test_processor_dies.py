@@ -36,7 +36,7 @@ def test_processors_are_killed(flow: Flow, scale: Scale, processors: int) -> Non
 def test_the_others_take_over_from_one_of_three_that_was_killed(flow: Flow, scale: Scale) -> None:
     """Every partition moves on, those of the killed one too."""
     processors = [flow.start_processor() for _ in range(3)]
-    wait_until(lambda: flow.group_state() == ("Stable", 3), "all three are in the group")
+    flow.wait_until_joined(3)
     with flow.producers(scale.events, seconds=20):
         flow.wait_until_seen(scale.events // 5)
         kill(processors.pop())
@@ -63,7 +63,7 @@ def test_a_stopped_processor_goes_on_when_others_have_its_work(flow: Flow, scale
     flow.check()
     flow.fill(1000)  # it takes part again
     flow.check()
-    wait_until(lambda: flow.group_state() == ("Stable", 2), "both are in the group")
+    flow.wait_until_joined(2)
     for processor in processors:
         assert processor.stop() == 0, processor.stderr
 
@@ -74,7 +74,7 @@ def test_processors_join_and_leave_during_the_flow(flow: Flow, scale: Scale) -> 
         for members in (2, 3):
             flow.wait_until_seen(flow.reader.seen + scale.events // 10)
             processors.append(flow.start_processor())
-            wait_until(lambda members=members: flow.group_state() == ("Stable", members), "it is in the group")
+            flow.wait_until_joined(members)
         for _ in range(2):
             flow.wait_until_seen(flow.reader.seen + scale.events // 10)
             assert processors.pop(0).stop() == 0
@@ -86,7 +86,7 @@ def test_ctrl_c_and_sigterm_come_at_any_instant(flow: Flow, scale: Scale) -> Non
     flow.fill(scale.events)
     for number in range(scale.rounds(6, 20)):
         processor = flow.start_processor()
-        wait_until(lambda p=processor: p.stderr, "it has begun")
+        processor.wait_for("Processing")
         time.sleep(random.uniform(0, 1.5))  # the instant is the point
         asked = time.monotonic()
         code = processor.stop(signal.SIGINT if number % 2 else signal.SIGTERM)

@@ -7,7 +7,6 @@ import pytest
 
 from tests.faults.conftest import Scale
 from tests.faults.flow import Flow
-from tests.integration.pipelines import wait_until
 
 TOLD = re.compile(r"(?:sent  |broken) (\S+)\[(\d+)]@(\d+) (.*)")
 
@@ -18,7 +17,7 @@ def test_what_a_killed_producer_told_as_sent_is_there_once(flow: Flow, scale: Sc
     told = []
     for _ in range(scale.rounds(1, 5)):
         producer = flow.start(script, "--rate", "0")
-        wait_until(lambda p=producer: len(p.stdout) > scale.events * 20, "it sends")
+        producer.wait_for_output(scale.events * 20)  # a line has about 200 bytes
         producer.process.kill()
         producer.stop()
         lines = producer.stdout.split("\n")[:-1]  # the last one was cut by the kill, or is empty

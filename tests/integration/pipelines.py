@@ -62,6 +62,14 @@ class Running:
     def stderr(self) -> str:
         return self._output["stderr"].decode()
 
+    def wait_for(self, words: str, seconds: float = PATIENCE_SECONDS) -> None:
+        """Wait until it has said these words on stderr."""
+        wait_until(lambda: words in self.stderr, f"says {words!r}", seconds)
+
+    def wait_for_output(self, size: int) -> None:
+        """Wait until it has printed so many bytes."""
+        wait_until(lambda: len(self._output["stdout"]) >= size, f"prints {size} bytes")
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """End it as a user would and give its exit code."""
         if self.process.poll() is None:

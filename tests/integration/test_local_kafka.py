@@ -1,7 +1,5 @@
 """local_kafka.py: a real Kafka from Python packages, started, found, stopped, and clear when it can't."""
 
-import os
-import signal
 import socket
 import subprocess
 import sys
@@ -16,7 +14,6 @@ from pipeline.kafka_jars import class_path
 from pipeline.local_kafka import CONTROLLER_PORT_DISTANCE, HOME, LocalKafka
 from pipeline.process import PipelineError
 from tests.integration.conftest import free_port
-from tests.integration.pipelines import wait_until
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -28,8 +25,23 @@ def cluster(tmp_path: Path) -> Iterator[LocalKafka]:
     made.stop()
 
 
+def listening(cluster: LocalKafka) -> set[tuple[str, int]]:
+    """Where the broker listens."""
+    process = cluster.nodes[0].process
+    assert process is not None
+    return {
+        (connection.laddr.ip.removeprefix("::ffff:"), connection.laddr.port)
+        for connection in process.net_connections("tcp")
+        if connection.status == "LISTEN"
+    }
+
+
 def test_start_finds_the_running_one_and_data_outlives_a_stop(cluster: LocalKafka) -> None:
     assert cluster.start()
+    assert listening(cluster) == {
+        ("127.0.0.1", cluster.nodes[0].port),
+        ("127.0.0.1", cluster.nodes[0].port + CONTROLLER_PORT_DISTANCE),
+    }
     ensure_topics(cluster.bootstrap_servers, "kept")
     again = LocalKafka(port=cluster.nodes[0].port, home=cluster.folder.parent)
     assert not again.start()
@@ -49,46 +61,6 @@ def test_start_finds_the_running_one_and_data_outlives_a_stop(cluster: LocalKafk
     assert listed.stderr == ""
 
 
-def test_it_listens_on_this_machine_alone(cluster: LocalKafka) -> None:
-    cluster.start()
-    process = cluster.nodes[0].process
-    assert process is not None
-    listening = {
-        (connection.laddr.ip.removeprefix("::ffff:"), connection.laddr.port)
-        for connection in process.net_connections("tcp")
-        if connection.status == "LISTEN"
-    }
-    port = cluster.nodes[0].port
-    assert listening == {("127.0.0.1", port), ("127.0.0.1", port + CONTROLLER_PORT_DISTANCE)}
-
-
-def test_a_killed_broker_starts_again(cluster: LocalKafka) -> None:
-    cluster.start()
-    process = cluster.nodes[0].process
-    assert process is not None
-    os.kill(process.pid, signal.SIGKILL)
-    wait_until(lambda: not cluster.running, "killed")
-    assert cluster.start()
-
-
-def test_three_brokers_keep_three_copies(tmp_path: Path) -> None:
-    cluster = LocalKafka(brokers=3, port=free_port(3), home=tmp_path)
-    try:
-        cluster.start()
-        assert len(cluster.running) == 3
-        ensure_topics(cluster.bootstrap_servers, "copied")
-        described = subprocess.run(
-            [sys.executable, "-m", "pipeline.local_kafka", "exec", "kafka-topics",
-             "--bootstrap-server", cluster.bootstrap_servers, "--describe", "--topic", "copied"],
-            cwd=PROJECT, capture_output=True, text=True,
-        ).stdout  # fmt: skip
-        assert "ReplicationFactor: 3" in described
-        assert "min.insync.replicas=2" in described
-    finally:
-        cluster.stop()
-    assert not cluster.running
-
-
 @pytest.mark.parametrize("distance", [0, CONTROLLER_PORT_DISTANCE])
 def test_a_port_that_something_else_holds(cluster: LocalKafka, distance: int) -> None:
     port = cluster.nodes[0].port + distance
@@ -100,9 +72,9 @@ def test_a_port_that_something_else_holds(cluster: LocalKafka, distance: int) ->
 
 
 def test_a_broker_that_ends_at_once_says_why(cluster: LocalKafka) -> None:
-    cluster.start()
-    cluster.stop()
-    (cluster.nodes[0].folder / "data" / "meta.properties").write_text("version=1\nnode.id=9\ncluster.id=x\n")
+    data = cluster.nodes[0].folder / "data"
+    data.mkdir(parents=True)
+    (data / "meta.properties").write_text("version=1\nnode.id=9\ncluster.id=x\n")
     with pytest.raises(PipelineError, match=r"Kafka ended while starting: .*9.*log: "):
         cluster.start()
 

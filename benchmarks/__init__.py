@@ -1,0 +1,1 @@
+"""Measurements, and side by side with peers."""

@@ -1,0 +1,149 @@
+"""What exactly-once costs: the stream processor as it is, and the same loop without transactions.
+
+Both read the same events, in turns, so that a noisy machine is noisy for both.
+
+    python -m benchmarks.transactions                 needs a Kafka: python -m pipeline.local_kafka start
+    python -m benchmarks.transactions --events 50000 --rounds 3
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Sequence
+
+from kafka import KafkaConsumer, KafkaProducer
+from kafka.consumer.fetcher import ConsumerRecord
+
+from pipeline.broker import PROJECT
+from pipeline.connection import SERVERS_VARIABLE, client_settings, option_parser, subscribe, whole_number
+from pipeline.exactly_once import MAX_BATCH_RECORDS, POLL_MS, ExactlyOnce
+from pipeline.process import PipelineError, Stop, run
+
+WITH, WITHOUT = "with", "without"
+PRODUCERS = ("producer_web.py", "producer_purchase.py")
+BROKEN = "0.1"
+EXAMPLES = """
+    python -m benchmarks.transactions
+    python -m benchmarks.transactions --events 50000 --rounds 3
+"""
+
+
+class NoTransactions:
+    """The workshop's own loop behind the three steps of ExactlyOnce: autocommit, send and forget."""
+
+    def __init__(
+        self, servers: str, group: str, sources: Sequence[str], outputs: Sequence[str], stop: Stop
+    ) -> None:
+        self._consumer = KafkaConsumer(
+            **client_settings(servers), group_id=group, auto_offset_reset="earliest"
+        )
+        subscribe(self._consumer, *sources)
+        self._producer = KafkaProducer(**client_settings(servers))
+
+    def __enter__(self) -> "NoTransactions":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._producer.flush()
+        self._consumer.close()
+
+    def poll(self) -> list[ConsumerRecord]:
+        """Give the records that are there."""
+        polled = self._consumer.poll(timeout_ms=POLL_MS, max_records=MAX_BATCH_RECORDS)
+        return [record for records in polled.values() for record in records]
+
+    def send(
+        self, topic: str, record: ConsumerRecord, value: bytes, headers: Sequence[tuple[str, bytes]]
+    ) -> None:
+        """Send, and ask no more about it."""
+        self._producer.send(topic, key=record.key, value=value, headers=list(headers))
+
+    def commit(self) -> bool:
+        """Leave it to autocommit."""
+        return True
+
+
+def measure(how: str, events: int) -> None:
+    """Process so many events and print how many seconds that took from the first to the last.
+
+    Args:
+        how: WITH or WITHOUT.
+        events: how many are in the topics.
+    """
+    import stream_processor
+
+    loop = ExactlyOnce if how == WITH else NoTransactions
+
+    class Timed(loop):  # type: ignore[valid-type,misc]
+        """Looks at the clock at the first record, and at the end behind the last."""
+
+        left = events
+        began = 0.0
+
+        def poll(self) -> list[ConsumerRecord]:
+            records: list[ConsumerRecord] = super().poll()
+            self.began = self.began or (time.monotonic() if records else 0.0)
+            self.left -= len(records)
+            return records
+
+        def commit(self) -> bool:
+            committed: bool = super().commit()
+            if self.left == 0:
+                super().__exit__()
+                print(time.monotonic() - self.began, file=sys.stderr, flush=True)
+                os._exit(0)
+            return committed
+
+    vars(stream_processor)["ExactlyOnce"] = Timed
+    sys.argv = ["stream_processor.py", "--group", f"benchmark-{uuid.uuid4()}"]
+    stream_processor.main()
+
+
+def main() -> None:
+    """Fill the topics once, then measure in turns."""
+    parser = option_parser(__doc__, EXAMPLES)
+    parser.add_argument("--events", type=whole_number(1000), default=100_000, help="default: %(default)s")
+    parser.add_argument("--rounds", type=whole_number(1), default=5, help="default: %(default)s")
+    parser.add_argument("--measure", choices=(WITH, WITHOUT), help="measure once; the topics are filled")
+    options = parser.parse_args()
+    if options.measure:
+        measure(options.measure, options.events)
+        return
+
+    environment = os.environ | {
+        SERVERS_VARIABLE: options.bootstrap_servers,
+        "TOPIC_PREFIX": f"benchmark-{uuid.uuid4().hex[:8]}-",
+    }
+
+    def call(*command: str) -> str:
+        done = subprocess.run(
+            [sys.executable, *command], cwd=PROJECT, env=environment,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise PipelineError(done.stderr)
+        return done.stderr.splitlines()[-1]
+
+    for producer in PRODUCERS:
+        call(producer, "--count", str(options.events // 2), "--rate", "0", "--broken", BROKEN)
+    rates: dict[str, list[float]] = {WITH: [], WITHOUT: []}
+    for number in range(options.rounds):
+        for how in rates:
+            seconds = call("-m", "benchmarks.transactions", "--measure", how, "--events", str(options.events))
+            rates[how].append(options.events / float(seconds))
+        print(
+            f"round {number + 1}: {rates[WITH][-1]:,.0f} events/s with transactions, "
+            f"{rates[WITHOUT][-1]:,.0f} without", flush=True,
+        )  # fmt: skip
+    medians = {how: statistics.median(rates[how]) for how in rates}
+    print(
+        f"median:  {medians[WITH]:,.0f} events/s with transactions, {medians[WITHOUT]:,.0f} without, "
+        f"ratio {medians[WITH] / medians[WITHOUT]:.2f}"
+    )
+
+
+if __name__ == "__main__":
+    run(main, "benchmarks.transactions")

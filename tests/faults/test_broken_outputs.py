@@ -1,0 +1,51 @@
+"""An output that can't be written to stops the processor with one line. It must not skip, and not spin."""
+
+from kafka import KafkaAdminClient
+
+from tests.faults.flow import Flow
+from tests.integration.pipelines import Running, wait_until
+
+STOPS_SECONDS = 30
+
+
+def last_words(processor: Running) -> str:
+    """What a processor said last that had to end by itself."""
+    wait_until(lambda: processor.process.poll() is not None, "it stops by itself", STOPS_SECONDS)
+    assert processor.stop() == 1
+    assert "Traceback" not in processor.stderr
+    return processor.stderr.splitlines()[-1]
+
+
+def test_a_topic_that_is_gone(flow: Flow) -> None:
+    topic = flow.analytics
+    processor = flow.start_processor()
+    flow.fill(100)
+    flow.wait_until_seen(100)
+    with KafkaAdminClient(bootstrap_servers=flow.kafka.servers) as admin:
+        admin.delete_topics([topic])
+    flow.fill(100)
+    told = last_words(processor)
+    assert told == (
+        f"stream_processor.py: Topic {topic} does not exist. Make it with ./create_topic.sh {topic}"
+    )
+
+
+def test_a_topic_that_the_processor_may_not_write_to(flow: Flow) -> None:
+    topic = flow.dlq
+    denial = ("--deny-principal", "User:ANONYMOUS", "--operation", "Write", "--topic", topic)
+    processor = flow.start_processor()
+    flow.fill(100)
+    flow.wait_until_seen(100)
+    denied = flow.tool("kafka-acls", "--add", *denial)
+    assert denied.returncode == 0, denied.stderr
+    flow.fill(100)
+    for stopping in (processor, flow.start_processor()):
+        told = last_words(stopping)
+        assert topic in told
+        assert "kafka-acls" in told
+
+    allowed = flow.tool("kafka-acls", "--remove", "--force", *denial)
+    assert allowed.returncode == 0, allowed.stderr
+    processor = flow.start_processor()
+    flow.check()
+    assert processor.stop() == 0

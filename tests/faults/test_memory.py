@@ -1,0 +1,24 @@
+"""A processor that runs for long needs no more memory than one that just warmed up."""
+
+import psutil
+
+from tests.faults.conftest import Scale
+from tests.faults.flow import Flow
+from tests.integration.pipelines import wait_until
+
+GROWS_BY_AT_MOST = 1.1
+
+
+def test_memory_stays_flat(flow: Flow, scale: Scale) -> None:
+    total = 10 * scale.events
+    flow.fill(total)
+    processor = flow.start_processor()
+    memory = psutil.Process(processor.process.pid)
+
+    def resident_after(events: int) -> int:
+        wait_until(lambda: sum(flow.committed().values()) >= events, f"{events} are processed", 600)
+        return memory.memory_info().rss
+
+    after_a_tenth, at_the_end = resident_after(total // 10), resident_after(total)
+    assert at_the_end < after_a_tenth * GROWS_BY_AT_MOST, f"{after_a_tenth:,} -> {at_the_end:,} bytes"
+    assert processor.stop() == 0, processor.stderr

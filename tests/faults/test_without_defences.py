@@ -1,0 +1,128 @@
+"""Each defence taken out in a copy of the project: a test has to turn red, or it proves nothing."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from pipeline.broker import PROJECT
+
+pytestmark = [pytest.mark.only_in_full, pytest.mark.timeout(900)]
+
+NOT_COPIED = shutil.ignore_patterns(".git", ".kafka", "kafka-env", "__pycache__", ".*_cache")
+DEFENCES = "tests/faults/test_defences.py::"
+PROCESSOR = "tests/faults/test_processor_dies.py::"
+
+
+class Defence(NamedTuple):
+    """A defence, how to take it out, and the tests of which one at least must fail then."""
+
+    name: str
+    file: str
+    code: str
+    without: str
+    tests: tuple[str, ...]
+
+
+LOOP = "pipeline/exactly_once.py"
+TABLE = (
+    Defence(
+        "each record's future is asked before the commit", LOOP,
+        "for topic, future in batch.sent:", "for topic, future in batch.sent[:0]:",
+        (DEFENCES + "test_records_that_expired_are_not_left_out",),
+    ),
+    Defence(
+        "the committed offset is read back", LOOP,
+        "                _confirm_committed(batch)\n", "",
+        (DEFENCES + "test_a_commit_that_the_broker_aborted_is_noticed",),
+    ),
+    Defence(
+        "both clients are begun anew after an error", LOOP,
+        "            self._in_trouble = True\n        self._close()\n",
+        """            self._in_trouble = True
+        try:
+            self._clients.producer.abort_transaction()
+            for partition in self._clients.consumer.assignment():
+                self._clients.consumer.seek(partition, self._clients.consumer.committed(partition) or 0)
+            self._batch = None
+        except (KafkaError, AttributeError):
+            self._close()
+""",
+        (DEFENCES + "test_offsets_of_a_lost_transaction_are_never_sent_with_a_later_one",),
+    ),
+    Defence(
+        "fencing is a reason to begin anew, not to give up", LOOP,
+        "FINAL_ERRORS = (\n", "FINAL_ERRORS = (\n    ProducerFencedError,\n",
+        (PROCESSOR + "test_a_stopped_processor_goes_on_when_others_have_its_work",),
+    ),
+    Defence(
+        "the watchdog", LOOP,
+        'with self._watchdog.watch("commit()"):', "if True:",
+        (DEFENCES + "test_a_call_that_hangs_ends_and_the_work_goes_on",),
+    ),
+    Defence(
+        "topics are known before they are subscribed to", "pipeline/connection.py",
+        "        count_partitions(consumer, topic)\n", "        pass\n",
+        (PROCESSOR + "test_each_start_delivers_its_first_event_within_10_seconds", "--all"),
+    ),
+    Defence(
+        "each client is closed in a guard of its own", LOOP,
+        "        self._open.close()\n",
+        "        self.producer.close(timeout=1)\n        self.consumer.close(autocommit=False)\n",
+        ("tests/faults/test_broker_dies.py", "-k", "only_broker_is_killed or outlive"),
+    ),
+    Defence(
+        "a broker that is away is tried again every second", "pipeline/connection.py",
+        '        "reconnect_backoff_max_ms": 1000,\n', "",
+        (DEFENCES + "test_a_broker_that_came_back_is_found_soon",),
+    ),
+    Defence(
+        "read_committed for the processor's own reading", LOOP,
+        '                isolation_level="read_committed",\n', "",
+        (DEFENCES + "test_offsets_of_a_transaction_still_open_are_waited_for",),
+    ),
+    Defence(
+        "a null value is sent past send()", LOOP,
+        "value=NULL if value is None else value", "value=value",
+        ("tests/integration/test_processor.py", "-k", "byte_for_byte"),
+    ),
+    Defence(
+        "every KafkaError is an error of the batch", LOOP,
+        "_confirm_committed(batch)\n        except KafkaError as error:",
+        "_confirm_committed(batch)\n        except KafkaTimeoutError as error:",
+        (PROCESSOR + "test_a_stopped_processor_goes_on_when_others_have_its_work",),
+    ),
+    Defence(
+        "the group's membership goes with the offsets", LOOP,
+        "send_offsets_to_transaction(batch.offsets, batch.membership)",
+        "send_offsets_to_transaction(batch.offsets, batch.membership.group_id)",
+        (DEFENCES + "test_offsets_of_a_lost_transaction_are_never_sent_with_a_later_one",),
+    ),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("defence", TABLE, ids=lambda defence: defence.name)
+def test_without(defence: Defence, tmp_path: Path) -> None:
+    copy = tmp_path / "project"
+    shutil.copytree(PROJECT, copy, ignore=NOT_COPIED)
+    (copy / ".kafka").symlink_to(PROJECT / ".kafka")
+    file = copy / defence.file
+    code = file.read_text()
+    assert code.count(defence.code) == 1
+    code = code.replace(defence.code, defence.without)
+    if file.name == "exactly_once.py":
+        code = code.replace(
+            "from kafka.errors import (\n",
+            "from kafka.errors import (\n    KafkaTimeoutError, ProducerFencedError,\n",
+        )
+    file.write_text(code)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "--tb=short", *defence.tests], cwd=copy,
+        env={**os.environ, "PYTHONPATH": str(copy)}, capture_output=True, text=True,
+    )  # fmt: skip
+    print(done.stdout)
+    assert done.returncode == 1, f"green without its defence:\n{done.stdout}{done.stderr}"
