@@ -32,7 +32,7 @@ POLL_MS = 500
 BATCH_RECORDS = 500
 CLOSE_MS = 1500
 RETRY_SECONDS = 1.0
-SESSION_MS = 8000
+SESSION_MS = 6000
 EXAMPLES = """
     python3 consumer_analytics.py
     python3 consumer_analytics.py --from-beginning --max-messages 10

@@ -6,4 +6,5 @@ source pipeline/environment.sh
 
 make_environment
 install requirements.txt requirements-dev.txt
-exec "$PYTHON" -m pytest "$@"
+# Two at a time: many tests wait for a time-out of Kafka's.
+exec "$PYTHON" -m pytest --numprocesses 2 --dist worksteal "$@"

@@ -8,6 +8,7 @@ from itertools import chain
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.admin import MemberToRemove
 from kafka.errors import KafkaError, RetriableError
 
 from pipeline.broker import LOCAL_TOOL, Broker
@@ -119,6 +120,10 @@ class Flow(Pipeline):
                 return {}
         return {partition: committed.offset for partition, committed in offsets.items()}
 
+    def wait_until_committed(self, records: int, seconds: float = 20) -> None:
+        """Wait until the group's committed offsets are past exactly so many records."""
+        wait_until(lambda: sum(self.committed().values()) == records, f"{records} committed", seconds)
+
     def ends(self) -> dict[TopicPartition, int]:
         """Where the sources end."""
         consumer = KafkaConsumer(bootstrap_servers=self.kafka.servers)
@@ -132,15 +137,29 @@ class Flow(Pipeline):
         consumer.close()
         return ends
 
-    def members(self) -> set[str]:
-        """The ids of the processors in the group; none while it gives its partitions away."""
+    def members(self) -> dict[str, set[TopicPartition]]:
+        """The processors in the group and their partitions; none while they are given away or not told."""
         with KafkaAdminClient(bootstrap_servers=self.kafka.servers) as admin:
-            [group] = admin.describe_groups([self.group]).values()
-        return (
-            {member["member_id"] for member in group["members"]}
-            if group["group_state"] == "Stable"
-            else set()
-        )
+            try:
+                [group] = admin.describe_groups([self.group]).values()
+            except RetriableError:
+                return {}
+        if group["group_state"] != "Stable":
+            return {}
+        return {
+            member["member_id"]: {
+                TopicPartition(assigned["topic"], number)
+                for assigned in member["member_assignment"]["assigned_partitions"]
+                for number in assigned["partitions"]
+            }
+            for member in group["members"]
+        }
+
+    def expel_owner(self, partition: TopicPartition) -> None:
+        """Put the processor that has this partition out of the group; it may come back."""
+        [owner] = [member for member, partitions in self.members().items() if partition in partitions]
+        with KafkaAdminClient(bootstrap_servers=self.kafka.servers) as admin:
+            admin.remove_group_members(self.group, [MemberToRemove(member_id=owner)])
 
     def wait_until_joined(self, processors: int) -> None:
         """Wait until so many processors are in the group, and each has been given its partitions."""

@@ -6,6 +6,7 @@ Kills hit a transaction at a random instant. This hits it at a chosen one, with 
 import socket
 import struct
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +20,8 @@ class Api(IntEnum):
 
     PRODUCE = 0
     OFFSET_FETCH = 9
+    SYNC_GROUP = 14
+    ADD_PARTITIONS_TO_TXN = 24
     END_TXN = 26
     TXN_OFFSET_COMMIT = 28
 
@@ -86,6 +89,12 @@ class Proxy:
                 yield came
             finally:
                 go_on.set()
+
+    @contextmanager
+    def slow(self, api: Api, seconds: float) -> Iterator[None]:
+        """Let each such request take longer."""
+        with self.rule(api, lambda _: time.sleep(seconds)):
+            yield
 
     @contextmanager
     def down(self) -> Iterator[None]:

@@ -51,20 +51,18 @@ def test_a_commit_that_the_broker_aborted_is_noticed(flow: Flow, proxy: Proxy) -
 
 def test_offsets_of_a_lost_transaction_are_never_sent_with_a_later_one(flow: Flow, proxy: Proxy) -> None:
     """After an abort the client keeps them, and would set back what another processor has committed."""
-    sources = [TopicPartition(topic, number) for topic in flow.sources.values() for number in range(3)]
-    first, *others = sources
-    flow.produce(first.topic, [Sent(web(), partition=first.partition)] * (MAX_BATCH_RECORDS + 1000))
-    flow.events += MAX_BATCH_RECORDS + 1000
-    with proxy.hold(Api.TXN_OFFSET_COMMIT) as came:
-        sleeper = flow.start_processor(proxy.servers)
-        assert came.wait(20)
-        member = flow.members()
-        sleeper.process.send_signal(signal.SIGSTOP)
-        flow.start_processor()
-        wait_until(lambda: flow.members().isdisjoint(member) and flow.members(), "another one took over")
-    sleeper.process.send_signal(signal.SIGCONT)
-    wait_until(lambda: flow.committed().get(first) == MAX_BATCH_RECORDS + 1000, "the other one did it")
+    first, *others = [TopicPartition(topic, number) for topic in flow.sources.values() for number in range(3)]
+    for _ in range(2):
+        flow.start_processor(proxy.servers)
     flow.wait_until_joined(2)
+    with proxy.hold(Api.TXN_OFFSET_COMMIT) as came:
+        flow.produce(first.topic, [Sent(web(), partition=first.partition)] * (MAX_BATCH_RECORDS + 1000))
+        flow.events += MAX_BATCH_RECORDS + 1000
+        assert came.wait(20)
+        flow.expel_owner(first)
+        flow.wait_until_joined(1)
+    flow.wait_until_joined(2)
+    flow.wait_until_processed()
 
     for source in others:
         event = web() if source.topic == flow.web else purchase()
@@ -103,6 +101,41 @@ def test_a_call_that_hangs_ends_and_the_work_goes_on(flow: Flow, proxy: Proxy) -
     assert "commit() did not return within" in processor.stderr
     flow.check()
     assert processor.stop() == 0, processor.stderr
+
+
+def test_a_transaction_that_timed_out_is_no_reason_to_give_up(flow: Flow, proxy: Proxy) -> None:
+    """The client says that it was fenced then, as if another process had taken its transactional id."""
+    flow.fill(EVENTS)
+    with proxy.cut(Api.END_TXN) as came:
+        processor = flow.start_processor(proxy.servers)
+        assert came.wait(20)
+        assert flow.read(flow.analytics) == []  # returns when the broker has aborted the transaction
+    flow.check()
+    assert "ProducerFencedError" in processor.stderr
+    assert processor.stop() == 0, processor.stderr
+
+
+def test_a_producer_that_can_not_be_closed_holds_nothing_up(flow: Flow, proxy: Proxy) -> None:
+    """While records wait its close() raises; the consumer has to be closed all the same."""
+    flow.fill(EVENTS)
+    with proxy.cut(Api.ADD_PARTITIONS_TO_TXN):
+        processor = flow.start_processor(proxy.servers)
+        processor.wait_for("Going on from the committed offsets.", 30)
+    flow.check()
+    assert processor.stop() == 0, processor.stderr
+
+
+def test_a_start_does_not_hang_when_the_group_is_slow(flow: Flow, proxy: Proxy) -> None:
+    """A consumer that subscribes before it knows its topics is given no partition, joins once more, and does
+    not notice that it has: for ever if the answer takes longer than a poll.
+    """
+    flow.fill(100)
+    with proxy.slow(Api.SYNC_GROUP, seconds=0.8):
+        processor = flow.start_processor(proxy.servers)
+        consumer = flow.start("consumer_analytics.py", KAFKA_BOOTSTRAP_SERVERS=proxy.servers)
+        flow.wait_until_seen(100, seconds=15)
+        wait_until(lambda: consumer.stdout, "the consumer prints", 15)
+    assert processor.stop() == consumer.stop() == 0
 
 
 def test_a_broker_that_came_back_is_found_soon(cluster: LocalKafka, proxy: Proxy) -> None:

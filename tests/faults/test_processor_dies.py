@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from pipeline.exactly_once import SESSION_SECONDS, TRANSACTION_SECONDS
 from tests.faults.conftest import Scale
 from tests.faults.flow import Flow
+from tests.faults.proxy import Api, Proxy
 from tests.integration.pipelines import Running, wait_until
 
 MOVES_ON_SECONDS = 15
@@ -50,21 +50,22 @@ def test_the_others_take_over_from_one_of_three_that_was_killed(flow: Flow, scal
     flow.check()
 
 
-def test_a_stopped_processor_goes_on_when_others_have_its_work(flow: Flow, scale: Scale) -> None:
-    """SIGSTOP, as a laptop that sleeps, for longer than the time-outs of session and transaction."""
+def test_a_stopped_processor_goes_on_when_others_have_its_work(
+    flow: Flow, scale: Scale, proxy: Proxy
+) -> None:
+    """SIGSTOP, as a laptop that sleeps, in the middle of a commit, until session and transaction are over."""
     flow.fill(scale.events)
-    processors = [flow.start_processor()]
-    flow.wait_until_seen(scale.events // 4)
-    processors[0].process.send_signal(signal.SIGSTOP)
-    processors.append(flow.start_processor())
-    awake_at = time.monotonic() + max(SESSION_SECONDS, TRANSACTION_SECONDS) + scale.rounds(3, 10)
-    wait_until(lambda: time.monotonic() > awake_at, "it was stopped for long enough")
-    processors[0].process.send_signal(signal.SIGCONT)
-    flow.check()
+    with proxy.hold(Api.END_TXN) as came:
+        sleeper = flow.start_processor(proxy.servers)
+        assert came.wait(20)
+        sleeper.process.send_signal(signal.SIGSTOP)
+        other = flow.start_processor()
+        flow.wait_until_seen(scale.events)
+    sleeper.process.send_signal(signal.SIGCONT)
+    flow.wait_until_joined(2)
     flow.fill(1000)  # it takes part again
     flow.check()
-    flow.wait_until_joined(2)
-    for processor in processors:
+    for processor in (sleeper, other):
         assert processor.stop() == 0, processor.stderr
 
 

@@ -57,7 +57,7 @@ TABLE = (
     Defence(
         "fencing is a reason to begin anew, not to give up", LOOP,
         "FINAL_ERRORS = (\n", "FINAL_ERRORS = (\n    ProducerFencedError,\n",
-        (PROCESSOR + "test_a_stopped_processor_goes_on_when_others_have_its_work",),
+        (DEFENCES + "test_a_transaction_that_timed_out_is_no_reason_to_give_up",),
     ),
     Defence(
         "the watchdog", LOOP,
@@ -67,13 +67,13 @@ TABLE = (
     Defence(
         "topics are known before they are subscribed to", "pipeline/connection.py",
         "        count_partitions(consumer, topic)\n", "        pass\n",
-        (PROCESSOR + "test_each_start_delivers_its_first_event_within_10_seconds", "--all"),
+        (DEFENCES + "test_a_start_does_not_hang_when_the_group_is_slow",),
     ),
     Defence(
         "each client is closed in a guard of its own", LOOP,
         "        self._open.close()\n",
         "        self.producer.close(timeout=1)\n        self.consumer.close(autocommit=False)\n",
-        ("tests/faults/test_broker_dies.py", "-k", "only_broker_is_killed or outlive"),
+        (DEFENCES + "test_a_producer_that_can_not_be_closed_holds_nothing_up",),
     ),
     Defence(
         "a broker that is away is tried again every second", "pipeline/connection.py",
