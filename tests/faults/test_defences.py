@@ -132,10 +132,19 @@ def test_a_start_does_not_hang_when_the_group_is_slow(flow: Flow, proxy: Proxy) 
     flow.fill(100)
     with proxy.slow(Api.SYNC_GROUP, seconds=0.8):
         processor = flow.start_processor(proxy.servers)
-        consumer = flow.start("consumer_analytics.py", KAFKA_BOOTSTRAP_SERVERS=proxy.servers)
         flow.wait_until_seen(100, seconds=15)
-        wait_until(lambda: consumer.stdout, "the consumer prints", 15)
-    assert processor.stop() == consumer.stop() == 0
+        consumers = [
+            flow.start(
+                "consumer_analytics.py",
+                "--group",
+                f"{flow.prefix}{number}",
+                KAFKA_BOOTSTRAP_SERVERS=proxy.servers,
+            )
+            for number in range(5)
+        ]
+        wait_until(lambda: all(consumer.stdout for consumer in consumers), "all consumers print", 15)
+    for script in (processor, *consumers):
+        assert script.stop() == 0, script.stderr
 
 
 def test_a_broker_that_came_back_is_found_soon(cluster: LocalKafka, proxy: Proxy) -> None:
