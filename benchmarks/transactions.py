@@ -19,7 +19,7 @@ from kafka.consumer.fetcher import ConsumerRecord
 
 from pipeline.broker import PROJECT
 from pipeline.connection import SERVERS_VARIABLE, client_settings, option_parser, subscribe, whole_number
-from pipeline.exactly_once import MAX_BATCH_RECORDS, POLL_MS, ExactlyOnce
+from pipeline.exactly_once import BATCH_BYTES, MAX_BATCH_RECORDS, POLL_MS, ExactlyOnce
 from pipeline.process import PipelineError, Stop, run
 
 WITH, WITHOUT = "with", "without"
@@ -32,7 +32,7 @@ EXAMPLES = """
 
 
 class NoTransactions:
-    """The workshop's own loop behind the three steps of ExactlyOnce: autocommit, send and forget."""
+    """The three steps of ExactlyOnce as the workshop takes them: autocommit, send and forget."""
 
     def __init__(
         self, servers: str, group: str, sources: Sequence[str], outputs: Sequence[str], stop: Stop
@@ -41,7 +41,7 @@ class NoTransactions:
             **client_settings(servers), group_id=group, auto_offset_reset="earliest"
         )
         subscribe(self._consumer, *sources)
-        self._producer = KafkaProducer(**client_settings(servers))
+        self._producer = KafkaProducer(**client_settings(servers), batch_size=BATCH_BYTES)
 
     def __enter__(self) -> "NoTransactions":
         return self
@@ -59,7 +59,9 @@ class NoTransactions:
         self, topic: str, record: ConsumerRecord, value: bytes, headers: Sequence[tuple[str, bytes]]
     ) -> None:
         """Send, and ask no more about it."""
-        self._producer.send(topic, key=record.key, value=value, headers=list(headers))
+        self._producer.send(
+            topic, key=record.key, value=value, headers=list(headers), partition=record.partition
+        )
 
     def commit(self) -> bool:
         """Leave it to autocommit."""

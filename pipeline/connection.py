@@ -17,6 +17,7 @@ from kafka.errors import (
     TopicAlreadyExistsError,
     for_code,
 )
+from kafka.net.compat import KafkaNetClient
 
 from pipeline.process import PipelineError
 
@@ -110,6 +111,30 @@ def client_settings(servers: str) -> dict[str, Any]:
     }
 
 
+def connect(client: Callable[..., Any], **settings: Any) -> Any:  # noqa: ANN401, the client has no types
+    """Make a client. One that can't connect leaves a thread behind for ever, unless it is closed like this.
+
+    Args:
+        client: KafkaConsumer or KafkaAdminClient.
+        settings: its settings.
+
+    Raises:
+        KafkaError: it can't connect.
+    """
+    networks: list[KafkaNetClient] = []
+
+    def remember(**network_settings: Any) -> KafkaNetClient:  # noqa: ANN401
+        networks.append(KafkaNetClient(**network_settings))
+        return networks[0]
+
+    try:
+        return client(**settings, kafka_client=remember)
+    except KafkaError:
+        for network in networks:
+            network.close()
+        raise
+
+
 def ensure_topics(servers: str, *topics: str) -> None:
     """Make the topics that are missing, and make room in those that hold the processor's outputs.
 
@@ -194,7 +219,7 @@ def admin_client(servers: str) -> KafkaAdminClient:
         PipelineError: no broker answers within CONNECT_SECONDS.
     """
     try:
-        return KafkaAdminClient(**client_settings(servers))
+        return connect(KafkaAdminClient, **client_settings(servers))
     except (KafkaConnectionError, KafkaTimeoutError, OSError, ValueError) as error:
         raise PipelineError(
             f"No Kafka answers at {servers} (tried for {CONNECT_SECONDS:.0f} s: {_obstacle(servers)}). "
@@ -251,7 +276,8 @@ def answers(servers: str, seconds: float) -> bool:
     if not any_open(servers):
         return False
     try:
-        KafkaAdminClient(**client_settings(servers) | {"bootstrap_timeout_ms": int(seconds * 1000)}).close()
+        settings = client_settings(servers) | {"bootstrap_timeout_ms": int(seconds * 1000)}
+        connect(KafkaAdminClient, **settings).close()
     except (KafkaError, OSError):
         return False
     return True

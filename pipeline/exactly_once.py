@@ -93,7 +93,8 @@ class _Clients:
         shared = connection.client_settings(servers)
         self._open = ExitStack()
         try:
-            self.consumer = KafkaConsumer(
+            self.consumer = connection.connect(
+                KafkaConsumer,
                 **shared,
                 group_id=group,
                 auto_offset_reset="earliest",
@@ -279,7 +280,7 @@ class ExactlyOnce:
         return True
 
     def _connect(self) -> _Clients:
-        # A client that can't connect leaves a thread behind, so knock first.
+        # Knock first: a client that waits for a broker hears no Ctrl-C.
         if not connection.any_open(self._servers):
             raise KafkaConnectionError(f"no broker listens at {self._servers}")
         return _Clients(self._servers, self._group, self._transactional_id, self._sources, self._outputs)

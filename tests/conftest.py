@@ -13,7 +13,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--all"):
-        short = [item for item in items if not item.get_closest_marker("only_in_full")]
-        config.hook.pytest_deselected(items=[item for item in items if item not in short])
-        items[:] = short
+    if config.getoption("--all"):
+        for item in items:
+            item.add_marker(pytest.mark.timeout(900))
+        return
+    short = [item for item in items if not item.get_closest_marker("only_in_full")]
+    config.hook.pytest_deselected(items=[item for item in items if item not in short])
+    items[:] = short

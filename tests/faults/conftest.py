@@ -19,7 +19,7 @@ class Scale:
     events: int
 
     def rounds(self, short: int, full: int) -> int:
-        """How often."""
+        """How often, or how many seconds."""
         return full if self.full else short
 
 
@@ -82,4 +82,5 @@ def flow(cluster: LocalKafka) -> Iterator[Flow]:
     """A pipeline on the lone broker."""
     with Flow(cluster.bootstrap_servers) as made:
         yield made
+        made.end_scripts()
         cluster.start()

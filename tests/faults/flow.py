@@ -77,7 +77,7 @@ class Flow(Pipeline):
     def fill(self, events: int) -> None:
         """Let both producers send half of the events each, as fast as they can."""
         for producer in self._start_producers("--count", str(events // 2), "--rate", "0"):
-            assert producer.process.wait(300) == 0, producer.stderr
+            assert producer.process.wait(600) == 0, producer.stderr
         self.events += events
 
     @contextmanager

@@ -123,7 +123,7 @@ def test_two_of_three_brokers_are_killed_one_after_the_other(three_brokers: Loca
         assert "ReplicationFactor: 3" in described
         assert "min.insync.replicas=2" in described
         processor = flow.start_processor()
-        with flow.producers(scale.events, seconds=20):
+        with flow.producers(scale.events, seconds=scale.rounds(20, 60)):
             flow.wait_until_seen(scale.events // 10)
             kill(three_brokers, which=1)
             flow.wait_until_seen(flow.reader.seen + scale.events // 10)

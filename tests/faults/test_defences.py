@@ -4,12 +4,13 @@ Each test here turns red when the defence that it names is taken out: docs/deliv
 """
 
 import signal
+import socket
 import threading
 import time
 
 from kafka import KafkaConsumer, TopicPartition
 
-from pipeline.connection import client_settings
+from pipeline.connection import answers, client_settings
 from pipeline.exactly_once import HANG_SECONDS, MAX_BATCH_RECORDS
 from pipeline.local_kafka import LocalKafka
 from tests.broken_events import purchase, web
@@ -168,3 +169,11 @@ def test_a_broker_that_came_back_is_found_soon(cluster: LocalKafka, proxy: Proxy
     finally:
         polling.set()
         thread.join()
+
+
+def test_a_client_that_can_not_connect_leaves_no_thread_behind() -> None:
+    """In an outage the processor makes new ones again and again."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        before = threading.active_count()
+        assert not answers(f"127.0.0.1:{silent.getsockname()[1]}", seconds=1)
+        wait_until(lambda: threading.active_count() == before, "no thread is left", 5)

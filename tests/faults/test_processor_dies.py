@@ -37,7 +37,7 @@ def test_the_others_take_over_from_one_of_three_that_was_killed(flow: Flow, scal
     """Every partition moves on, those of the killed one too."""
     processors = [flow.start_processor() for _ in range(3)]
     flow.wait_until_joined(3)
-    with flow.producers(scale.events, seconds=20):
+    with flow.producers(scale.events, seconds=scale.rounds(20, 50)):
         flow.wait_until_seen(scale.events // 5)
         kill(processors.pop())
         sent = flow.ends()
@@ -71,7 +71,7 @@ def test_a_stopped_processor_goes_on_when_others_have_its_work(
 
 def test_processors_join_and_leave_during_the_flow(flow: Flow, scale: Scale) -> None:
     processors = [flow.start_processor()]
-    with flow.producers(scale.events, seconds=10):
+    with flow.producers(scale.events, seconds=scale.rounds(10, 40)):
         for members in (2, 3):
             flow.wait_until_seen(flow.reader.seen + scale.events // 10)
             processors.append(flow.start_processor())

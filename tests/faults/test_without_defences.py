@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.broker import PROJECT
 
-pytestmark = [pytest.mark.only_in_full, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.only_in_full
 
 NOT_COPIED = shutil.ignore_patterns(".git", ".kafka", "kafka-env", "__pycache__", ".*_cache")
 DEFENCES = "tests/faults/test_defences.py::"
