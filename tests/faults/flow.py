@@ -120,9 +120,9 @@ class Flow(Pipeline):
                 return {}
         return {partition: committed.offset for partition, committed in offsets.items()}
 
-    def wait_until_committed(self, records: int, seconds: float = 20) -> None:
+    def wait_until_committed(self, records: int) -> None:
         """Wait until the group's committed offsets are past exactly so many records."""
-        wait_until(lambda: sum(self.committed().values()) == records, f"{records} committed", seconds)
+        wait_until(lambda: sum(self.committed().values()) == records, f"{records} records committed", 20)
 
     def ends(self) -> dict[TopicPartition, int]:
         """Where the sources end."""

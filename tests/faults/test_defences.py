@@ -69,9 +69,7 @@ def test_offsets_of_a_lost_transaction_are_never_sent_with_a_later_one(flow: Flo
         event = web() if source.topic == flow.web else purchase()
         flow.produce(source.topic, [Sent(event, partition=source.partition)])
         flow.events += 1
-        wait_until(
-            lambda: sum(flow.committed().values()) == sum(flow.ends().values()), "all is committed", 20
-        )
+        flow.wait_until_committed(flow.events)
     flow.check()
 
 
