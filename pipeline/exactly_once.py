@@ -11,7 +11,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from kafka import KafkaConsumer, KafkaProducer
@@ -25,6 +25,7 @@ from kafka.errors import (
     KafkaConfigurationError,
     KafkaConnectionError,
     KafkaError,
+    KafkaTimeoutError,
     MessageSizeTooLargeError,
     UnsupportedCodecError,
     UnsupportedVersionError,
@@ -130,16 +131,22 @@ class _Clients:
     def _closing(self, close: Callable[..., None], **arguments: object) -> None:
         """Close in a guard of its own: closing can raise, and must not keep the other client open.
 
-        And in a thread of its own: with a broker that is away, a producer can't be closed before its last
-        records expire, and nobody has to wait for that. What it still sends, the transactional id fences.
+        And in a thread of its own, which nobody has to wait for: with a broker that is away, a producer can't
+        be closed before its last records failed. What it still sends then, the transactional id fences.
         """
 
-        def close_quietly() -> None:
-            with suppress(KafkaError):
-                close(**arguments)
+        def close_in_the_end() -> None:
+            while True:
+                try:
+                    close(**arguments)
+                    return
+                except KafkaTimeoutError:  # records wait; a producer given up now would keep its thread
+                    continue
+                except KafkaError:
+                    return
 
         def close_in_background() -> None:
-            closing = threading.Thread(target=close_quietly, name="close", daemon=True)
+            closing = threading.Thread(target=close_in_the_end, name="close", daemon=True)
             closing.start()
             closing.join(CLOSE_SECONDS)
 

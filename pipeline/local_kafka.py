@@ -94,7 +94,8 @@ class Node:
         """The running broker; None if it does not run, also where its pid is another program's by now."""
         try:
             process = psutil.Process(int(self._pid_file.read_text()))
-            return process if str(self._properties) in process.cmdline() else None
+            command = process.cmdline()  # empty for a moment: Java's launcher starts itself anew
+            return process if not command or str(self._properties) in command else None
         except (OSError, ValueError, psutil.Error):
             return None
 
