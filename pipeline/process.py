@@ -5,8 +5,9 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
-from types import FrameType
+from contextlib import suppress
 from typing import NoReturn
 
 from kafka.errors import KafkaError
@@ -38,9 +39,15 @@ class Stop:
         """
         self._requested = threading.Event()
         self._seconds = seconds
+        # A signal interrupts the main thread anywhere, also where it holds a lock that whatever a handler
+        # calls would wait for. So the handler does nothing: Python writes a byte, and a thread waits for it.
+        alarm, self._ring = os.pipe()
+        os.set_blocking(self._ring, False)
+        threading.Thread(target=self._wait_for, args=(alarm,), name="stop", daemon=True).start()
+        signal.set_wakeup_fd(self._ring)
         for number in SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves it
-                signal.signal(number, self._on_signal)
+                signal.signal(number, lambda *_: None)
 
     @property
     def requested(self) -> bool:
@@ -53,11 +60,9 @@ class Stop:
 
     def request(self) -> None:
         """Ask the loop to end, and see to it that the process does."""
-        if not self.requested:
-            self._requested.set()
-            end = threading.Timer(self._seconds, self.end, ("Stopped without waiting any longer.",))
-            end.daemon = True
-            end.start()
+        self._requested.set()
+        with suppress(BlockingIOError):  # it was rung often enough
+            os.write(self._ring, b"!")
 
     def end(self, last_words: str) -> NoReturn:
         """End the process at once; a client that waits for a broker is not asked.
@@ -68,8 +73,11 @@ class Stop:
         say(last_words)
         os._exit(EXIT_DONE)
 
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        self.request()
+    def _wait_for(self, alarm: int) -> None:
+        os.read(alarm, 1)
+        self._requested.set()
+        time.sleep(self._seconds)
+        self.end("Stopped without waiting any longer.")
 
 
 def run(main: Callable[[], None], name: str | None = None) -> None:

@@ -39,3 +39,25 @@ def test_a_call_that_hangs_is_ended_by_a_new_process_and_idling_is_not(tmp_path:
     assert done.stdout == "idle was no reason\ndone in another life\n"
     assert done.stderr == "commit() did not return within 0 s, starting this process anew.\n"
     assert lives.read_text() == "life life "
+
+
+AT_A_BAD_MOMENT = """
+import os, signal, threading
+from pipeline.process import Stop
+
+stop = Stop(seconds=0.2)
+with threading._active_limbo_lock:  # held whenever a thread is started
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert stop.wait(5)
+    threading.Event().wait()  # a call that never returns
+"""
+
+
+def test_a_signal_that_comes_while_a_lock_is_held_ends_the_process_all_the_same() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", AT_A_BAD_MOMENT], cwd=PROJECT, env={"PYTHONPATH": str(PROJECT)},
+        capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "Stopped without waiting any longer.\n"
