@@ -21,10 +21,9 @@ from pipeline.broker import PROJECT
 from pipeline.connection import SERVERS_VARIABLE, client_settings, option_parser, subscribe, whole_number
 from pipeline.exactly_once import BATCH_BYTES, MAX_BATCH_RECORDS, POLL_MS, ExactlyOnce
 from pipeline.process import PipelineError, Stop, run
+from pipeline.run_all import PRODUCERS
 
 WITH, WITHOUT = "with", "without"
-PRODUCERS = ("producer_web.py", "producer_purchase.py")
-BROKEN = "0.1"
 EXAMPLES = """
     python -m benchmarks.transactions
     python -m benchmarks.transactions --events 50000 --rounds 3
@@ -130,7 +129,7 @@ def main() -> None:
         return done.stderr.splitlines()[-1]
 
     for producer in PRODUCERS:
-        call(producer, "--count", str(options.events // 2), "--rate", "0", "--broken", BROKEN)
+        call(f"{producer}.py", "--count", str(options.events // 2), "--rate", "0")
     rates: dict[str, list[float]] = {WITH: [], WITHOUT: []}
     for number in range(options.rounds):
         for how in rates:

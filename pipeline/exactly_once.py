@@ -52,7 +52,7 @@ REQUEST_SECONDS = 5
 DELIVERY_SECONDS = 8  # what did not arrive by then would come too late for its transaction
 REJOIN_SECONDS = 15
 HANG_SECONDS = 20.0  # more than any of the above
-EXPIRY_SECONDS = 12  # after that no record is left that a producer would still try to send
+EXPIRY_SECONDS = 12  # more than DELIVERY_SECONDS: closing once is enough, unless a producer hangs
 CLOSE_SECONDS = 1.5
 RETRY_SECONDS = 1.0
 

@@ -11,13 +11,13 @@ from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import MemberToRemove
 from kafka.errors import KafkaError, RetriableError
 
+from pipeline import run_all
 from pipeline.broker import LOCAL_TOOL, Broker
 from pipeline.connection import ensure_topics
 from tests.faults import account
-from tests.integration.pipelines import Pipeline, Running, wait_until
+from tests.integration.pipelines import Pipeline, Running, partitions_of, wait_until
 
-PRODUCERS = ("producer_web.py", "producer_purchase.py")
-BROKEN = 0.1
+PRODUCERS = tuple(f"{name}.py" for name in run_all.PRODUCERS)
 
 
 class Reader:
@@ -41,9 +41,7 @@ class Reader:
             bootstrap_servers=self._servers, isolation_level="read_committed", enable_auto_commit=False,
             reconnect_backoff_max_ms=1000,
         )  # fmt: skip
-        for topic in self._topics:
-            for number in consumer.partitions_for_topic(topic):
-                self.records[TopicPartition(topic, number)] = []
+        self.records = {partition: [] for partition in partitions_of(consumer, *self._topics)}
         consumer.assign(list(self.records))
         consumer.seek_to_beginning()
         while not self._enough.is_set():
@@ -101,7 +99,7 @@ class Flow(Pipeline):
         self.events += int(sent)
 
     def _start_producers(self, *options: str) -> list[Running]:
-        return [self.start(script, "--broken", str(BROKEN), *options) for script in PRODUCERS]
+        return [self.start(script, *options) for script in PRODUCERS]
 
     def start_processor(self, servers: str | None = None) -> Running:
         """Start one more, at the broker, or at a proxy before it."""
@@ -123,19 +121,6 @@ class Flow(Pipeline):
     def wait_until_committed(self, records: int) -> None:
         """Wait until the group's committed offsets are past exactly so many records."""
         wait_until(lambda: sum(self.committed().values()) == records, f"{records} records committed", 20)
-
-    def ends(self) -> dict[TopicPartition, int]:
-        """Where the sources end."""
-        consumer = KafkaConsumer(bootstrap_servers=self.kafka.servers)
-        ends: dict[TopicPartition, int] = consumer.end_offsets(
-            [
-                TopicPartition(topic, number)
-                for topic in self.sources.values()
-                for number in consumer.partitions_for_topic(topic)
-            ]
-        )
-        consumer.close()
-        return ends
 
     def members(self) -> dict[str, set[TopicPartition]]:
         """The processors in the group and their partitions; none while they are given away or not told."""

@@ -80,6 +80,13 @@ class Running:
         return code
 
 
+def partitions_of(consumer: KafkaConsumer, *topics: str) -> list[TopicPartition]:
+    """All partitions of some topics."""
+    return [
+        TopicPartition(topic, number) for topic in topics for number in consumer.partitions_for_topic(topic)
+    ]
+
+
 class Pipeline:
     """Topics and groups with a prefix of their own on a broker that may hold a user's data."""
 
@@ -173,18 +180,22 @@ class Pipeline:
         yield running
         assert running.stop() == 0, running.stderr
 
+    def ends(self) -> dict[TopicPartition, int]:
+        """Where the sources end."""
+        consumer = KafkaConsumer(bootstrap_servers=self.kafka.servers)
+        ends: dict[TopicPartition, int] = consumer.end_offsets(
+            partitions_of(consumer, self.web, self.purchase)
+        )
+        consumer.close()
+        return ends
+
     def wait_until_processed(self) -> None:
         """Wait until the group's committed offsets are at the end of both sources."""
+        ends = {source: end for source, end in self.ends().items() if end}
         consumer = KafkaConsumer(
             bootstrap_servers=self.kafka.servers, group_id=self.group, isolation_level="read_committed",
             enable_auto_commit=False,
         )  # fmt: skip
-        sources = [
-            TopicPartition(topic, number)
-            for topic in (self.web, self.purchase)
-            for number in consumer.partitions_for_topic(topic)
-        ]
-        ends = {source: end for source, end in consumer.end_offsets(sources).items() if end}
         wait_until(
             lambda: all(consumer.committed(source) == end for source, end in ends.items()), "all processed"
         )
@@ -196,7 +207,7 @@ class Pipeline:
             bootstrap_servers=self.kafka.servers, isolation_level="read_committed", enable_auto_commit=False,
             max_partition_fetch_bytes=LIMIT_BYTES,
         )  # fmt: skip
-        partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)]
+        partitions = partitions_of(consumer, topic)
         consumer.assign(partitions)
         consumer.seek_to_beginning()
         with_open_ones = KafkaConsumer(bootstrap_servers=self.kafka.servers)
