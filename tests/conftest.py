@@ -1,11 +1,19 @@
 """Settings for all tests."""
 
+import signal
+
 import pytest
 from hypothesis import settings
 
 # Few examples a run: the unit tests are to be run after every change, and each run tries others.
 settings.register_profile("short", max_examples=25, deadline=None)
 settings.load_profile("short")
+
+# Started with & or by nohup, the tests ignore these, and so would the scripts that they send them to: what is
+# ignored stays so in a child, what is handled does not.
+for number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, lambda *_: None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
