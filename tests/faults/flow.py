@@ -73,10 +73,10 @@ class Flow(Pipeline):
         super().__exit__()
 
     def fill(self, events: int) -> None:
-        """Let both producers send half of the events each, as fast as they can."""
+        """Let both producers send half of the events each (rounded down), as fast as they can."""
         for producer in self._start_producers("--count", str(events // 2), "--rate", "0"):
             assert producer.process.wait(600) == 0, producer.stderr
-        self.events += events
+        self.events += events // 2 * 2
 
     @contextmanager
     def producers(self, events: int, seconds: int) -> Iterator[None]:
@@ -140,15 +140,20 @@ class Flow(Pipeline):
             for member in group["members"]
         }
 
-    def expel_owner(self, partition: TopicPartition) -> None:
-        """Put the processor that has this partition out of the group; it may come back."""
-        [owner] = [member for member, partitions in self.members().items() if partition in partitions]
+    def expel(self, member: str) -> None:
+        """Put a processor out of the group; it may come back."""
         with KafkaAdminClient(bootstrap_servers=self.kafka.servers) as admin:
-            admin.remove_group_members(self.group, [MemberToRemove(member_id=owner)])
+            admin.remove_group_members(self.group, [MemberToRemove(member_id=member)])
 
-    def wait_until_joined(self, processors: int) -> None:
-        """Wait until so many processors are in the group, and each has been given its partitions."""
-        wait_until(lambda: len(self.members()) == processors, f"{processors} processors in the group")
+    def wait_until_joined(self, processors: int) -> dict[str, set[TopicPartition]]:
+        """Wait until so many processors are in the group, and give their partitions."""
+
+        def joined() -> dict[str, set[TopicPartition]]:
+            members = self.members()
+            return members if len(members) == processors else {}
+
+        members: dict[str, set[TopicPartition]] = wait_until(joined, f"{processors} processors in the group")
+        return members
 
     def check(self) -> None:
         """Each event exactly once, in order, byte for byte; offsets at the end; the reader saw the same."""

@@ -9,15 +9,17 @@ from tests.faults.conftest import Scale
 from tests.faults.flow import Flow
 
 TOLD = re.compile(r"(sent  |broken) (?P<topic>\S+)\[(?P<partition>\d+)]@(?P<offset>\d+) (?P<value>.*)")
+LINE_BYTES = 200  # about
 
 
 @pytest.mark.parametrize("script", ["producer_web.py", "producer_purchase.py"])
 def test_what_a_killed_producer_told_as_sent_is_there_once(flow: Flow, scale: Scale, script: str) -> None:
     source = flow.web if "web" in script else flow.purchase
     told = set()
-    for _ in range(scale.rounds(1, 5)):
+    kills = scale.rounds(1, 5)
+    for _ in range(kills):
         producer = flow.start(script, "--rate", "0")
-        producer.wait_for_output(scale.events * 20)  # a line has about 200 bytes
+        producer.wait_for_output(scale.events // kills * LINE_BYTES)
         producer.process.kill()
         producer.stop()
         for line in producer.stdout.split("\n")[:-1]:  # the last one was cut by the kill, or is empty

@@ -113,7 +113,7 @@ TABLE = (
         "send_offsets_to_transaction(batch.offsets, batch.membership)",
         "send_offsets_to_transaction(batch.offsets, batch.membership.group_id)",
         DEFENCES + "test_offsets_of_a_lost_transaction_are_never_sent_with_a_later_one",
-        r"0 lost, [1-9]\d* too many",
+        r"0 lost, [1-9]\d* too many|records committed: not within",  # twice, or set back
     ),
 )  # fmt: skip
 
