@@ -9,8 +9,9 @@ next one would send again.
 
 import socket
 import threading
+import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -20,6 +21,7 @@ from kafka.errors import (
     AuthorizationError,
     CorruptRecordError,
     InvalidGroupIdError,
+    InvalidRecordError,
     InvalidTimestampError,
     InvalidTopicError,
     KafkaConfigurationError,
@@ -32,7 +34,7 @@ from kafka.errors import (
 )
 from kafka.producer.future import FutureRecordMetadata
 from kafka.serializer import Serializer
-from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
+from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata, TopicPartition
 
 from pipeline import connection
 from pipeline.process import PipelineError, Stop
@@ -61,6 +63,7 @@ FINAL_ERRORS = (
     AuthorizationError,
     CorruptRecordError,
     InvalidGroupIdError,
+    InvalidRecordError,
     InvalidTimestampError,
     InvalidTopicError,
     KafkaConfigurationError,
@@ -93,6 +96,8 @@ class _Clients:
     ) -> None:
         shared = connection.client_settings(servers)
         self._open = ExitStack()
+        self.confirmed: dict[TopicPartition, int] = {}  # in which generation of the group
+        self.settled_at = time.monotonic()  # when it was last seen in a group, or out of it, but not joining
         try:
             self.consumer = connection.connect(
                 KafkaConsumer,
@@ -115,6 +120,7 @@ class _Clients:
                 transaction_timeout_ms=TRANSACTION_SECONDS * 1000,
                 delivery_timeout_ms=DELIVERY_SECONDS * 1000,
                 request_timeout_ms=REQUEST_SECONDS * 1000,
+                max_block_ms=TRANSACTION_SECONDS * 1000,
                 value_serializer=BytesOrNull(),
                 max_request_size=MAX_REQUEST_BYTES,  # what is too large, the topics decide
                 batch_size=BATCH_BYTES,
@@ -186,7 +192,9 @@ class ExactlyOnce:
         self._stop = stop
         # One id for the life of the process: beginning anew with it aborts what was left open.
         self._transactional_id = f"{group}-{socket.gethostname()}-{uuid.uuid4()}"
-        self._watchdog = Watchdog(HANG_SECONDS, ready=lambda: connection.answers(servers, seconds=5))
+        self._watchdog = Watchdog(
+            HANG_SECONDS, ready=lambda: connection.answers(servers, seconds=5) and not stop.requested
+        )
         self._clients: _Clients | None = None
         self._batch: _Batch | None = None
         self._in_trouble = False
@@ -210,13 +218,12 @@ class ExactlyOnce:
             with self._watchdog.watch("poll()"):
                 clients = self._clients = self._clients or self._connect()
                 polled = clients.consumer.poll(timeout_ms=POLL_MS, max_records=MAX_BATCH_RECORDS)
-                if self._in_trouble:
-                    say("Going on from the committed offsets.")
-                    self._in_trouble = False
-                if not polled:
-                    return []
                 # The membership of now: if the group rebalances before the commit, the broker must refuse it.
                 membership = clients.consumer.group_metadata()
+                _confirm_settled(clients, membership)
+                if not polled:
+                    return []
+                _confirm_owned(clients, membership, polled)
                 clients.producer.begin_transaction()
         except KafkaError as error:
             self._begin_anew(error)
@@ -259,6 +266,8 @@ class ExactlyOnce:
             )
         except KafkaError as error:
             batch.error = error
+        except ValueError as error:  # the topic was made anew, with fewer partitions
+            batch.error = KafkaError(str(error))
         else:
             batch.sent.append((topic, future))
 
@@ -284,6 +293,9 @@ class ExactlyOnce:
             self._begin_anew(error)
             return False
         self._batch = None
+        if self._in_trouble:
+            say("Going on from the committed offsets.")
+            self._in_trouble = False
         return True
 
     def _connect(self) -> _Clients:
@@ -310,16 +322,58 @@ class ExactlyOnce:
                 clients.close()
 
 
+def _confirm_settled(clients: _Clients, membership: ConsumerGroupMetadata) -> None:
+    """Joining takes no longer than REJOIN_SECONDS; but the client can drop it halfway, and wait for ever."""
+    now = time.monotonic()
+    if membership.state is not MemberState.REBALANCING:
+        clients.settled_at = now
+    elif now > clients.settled_at + HANG_SECONDS:
+        raise KafkaError(f"joining the group was not done within {HANG_SECONDS:.0f} s")
+
+
+def _confirm_owned(
+    clients: _Clients,
+    membership: ConsumerGroupMetadata,
+    polled: Mapping[TopicPartition, Sequence[ConsumerRecord]],
+) -> None:
+    """Ask whether these records are this processor's, and still to be done.
+
+    A client that fell out of its group while it waited in poll() gives out records all the same, with a
+    membership so empty that no broker checks it. One that fell out while it joined goes on at its old
+    positions, whatever others did in between.
+    """
+    if membership.state is not MemberState.STABLE:
+        raise KafkaError("this processor fell out of its group")
+    for partition, records in polled.items():
+        if clients.confirmed.get(partition) == membership.generation_id:
+            continue  # since then nobody else could commit
+        committed = clients.consumer.committed(partition, timeout_ms=TRANSACTION_SECONDS * 1000) or 0
+        # An offset behind the partition's end is nobody's work: it was set by hand, or the log was cut.
+        if records[0].offset < committed <= clients.consumer.end_offsets([partition])[partition]:
+            raise KafkaError(f"another processor went on with {partition.topic}[{partition.partition}]")
+        clients.confirmed[partition] = membership.generation_id
+
+
 def _confirm_sent(batch: _Batch) -> None:
     """Ask every record: commit_transaction() would go on without a batch that expired, offsets included."""
     batch.clients.producer.flush(timeout=TRANSACTION_SECONDS)
-    for topic, future in batch.sent:
-        try:
-            future.get(timeout=0)
-        except FINAL_ERRORS as error:
-            raise PipelineError(f"Topic {topic}: {_told(error)}") from error
+    failed = [(topic, error) for topic, future in batch.sent if (error := _error_of(future))]
+    # The one that a person has to mend is not always the first: others fail with it, for no reason of theirs.
+    final = {topic: error for topic, error in failed if isinstance(error, FINAL_ERRORS)}
+    if final:
+        raise PipelineError(f"Topic {' or '.join(final)}: {_told(next(iter(final.values())))}")
     if batch.error is not None:
         raise batch.error
+    if failed:
+        raise failed[0][1]
+
+
+def _error_of(future: FutureRecordMetadata) -> KafkaError | None:
+    try:
+        future.get(timeout=0)
+    except KafkaError as error:
+        return error
+    return None
 
 
 def _confirm_committed(batch: _Batch) -> None:

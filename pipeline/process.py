@@ -16,6 +16,7 @@ from pipeline.status import say
 
 EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 STOP_SECONDS = 4.0
+TELL_SECONDS = 0.5
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last one: the terminal was closed
 
 
@@ -70,7 +71,9 @@ class Stop:
         Args:
             last_words: what the user should know about it.
         """
-        say(last_words)
+        telling = threading.Thread(target=say, args=(last_words,), daemon=True)
+        telling.start()
+        telling.join(TELL_SECONDS)  # a terminal that was stopped with Ctrl-S takes no words
         os._exit(EXIT_DONE)
 
     def _wait_for(self, alarm: int) -> None:

@@ -2,13 +2,15 @@
 
 import sys
 import time
+from contextlib import suppress
 
 REFRESH_SECONDS = 0.5
 
 
 def say(line: str) -> None:
-    """Print a line on stderr at once."""
-    print(line, file=sys.stderr, flush=True)
+    """Print a line on stderr at once; a terminal that was closed is no reason to fail."""
+    with suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
 
 
 class Progress:

@@ -15,6 +15,12 @@ from contextlib import contextmanager
 from pipeline.status import say
 
 LOOK_EVERY_SECONDS = 0.5
+RESTARTED = "RESTARTED_BY_WATCHDOG"
+
+
+def is_restart() -> bool:
+    """Tell whether this process replaced one that hung."""
+    return RESTARTED in os.environ
 
 
 class Watchdog:
@@ -55,4 +61,5 @@ class Watchdog:
             watched = self._watched
             if watched and time.monotonic() > watched[1] and self._ready() and self._watched is watched:
                 say(f"{watched[0]} did not return within {self._limit:.0f} s, starting this process anew.")
+                os.environ[RESTARTED] = "yes"
                 os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

@@ -14,8 +14,9 @@ from kafka.errors import KafkaError, RetriableError
 from pipeline import run_all
 from pipeline.broker import LOCAL_TOOL, Broker
 from pipeline.connection import ensure_topics
+from tests.broken_events import purchase, web
 from tests.faults import account
-from tests.integration.pipelines import Pipeline, Running, partitions_of, wait_until
+from tests.integration.pipelines import Pipeline, Running, Sent, partitions_of, wait_until
 
 PRODUCERS = tuple(f"{name}.py" for name in run_all.PRODUCERS)
 
@@ -77,6 +78,12 @@ class Flow(Pipeline):
         for producer in self._start_producers("--count", str(events // 2), "--rate", "0"):
             assert producer.process.wait(600) == 0, producer.stderr
         self.events += events // 2 * 2
+
+    def send_to(self, partition: TopicPartition) -> None:
+        """Send one clean event to this partition."""
+        event = web() if partition.topic == self.web else purchase()
+        self.produce(partition.topic, [Sent(event, partition=partition.partition)])
+        self.events += 1
 
     @contextmanager
     def producers(self, events: int, seconds: int) -> Iterator[None]:

@@ -19,8 +19,11 @@ class Api(IntEnum):
     """Keys of Kafka's requests (https://kafka.apache.org/protocol#protocol_api_keys)."""
 
     PRODUCE = 0
+    FETCH = 1
     OFFSET_FETCH = 9
+    HEARTBEAT = 12
     SYNC_GROUP = 14
+    INIT_PRODUCER_ID = 22
     ADD_PARTITIONS_TO_TXN = 24
     END_TXN = 26
     TXN_OFFSET_COMMIT = 28
@@ -76,13 +79,16 @@ class Proxy:
             yield came
 
     @contextmanager
-    def hold(self, api: Api) -> Iterator[threading.Event]:
-        """Keep such requests until the end of the with block; the event tells that one came."""
+    def hold(self, api: Api, member: str = "") -> Iterator[threading.Event]:
+        """Keep such requests (of one member of a group) until the end of the with block; the event tells that
+        one came.
+        """
         came, go_on = threading.Event(), threading.Event()
 
-        def hold(_: bytearray) -> None:
-            came.set()
-            go_on.wait()
+        def hold(request: bytearray) -> None:
+            if member.encode() in request:
+                came.set()
+                go_on.wait()
 
         with self.rule(api, hold):
             try:

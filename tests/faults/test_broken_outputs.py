@@ -2,8 +2,9 @@
 
 from kafka import KafkaAdminClient
 
+from tests.broken_events import web
 from tests.faults.flow import Flow
-from tests.integration.pipelines import Running, wait_until
+from tests.integration.pipelines import Running, Sent, wait_until
 
 STOPS_SECONDS = 30
 
@@ -21,6 +22,7 @@ def test_a_topic_that_is_gone(flow: Flow) -> None:
     processor = flow.start_processor()
     flow.fill(100)
     flow.wait_until_seen(100)
+    were_there = len(flow.read(topic))
     with KafkaAdminClient(bootstrap_servers=flow.kafka.servers) as admin:
         admin.delete_topics([topic])
     flow.fill(100)
@@ -28,6 +30,11 @@ def test_a_topic_that_is_gone(flow: Flow) -> None:
     assert told == (
         f"stream_processor.py: Topic {topic} does not exist. Make it with ./create_topic.sh {topic}"
     )
+
+    processor = flow.start_processor()  # makes it, and goes on at the same record
+    flow.wait_until_processed()
+    assert were_there + len(flow.read(topic)) + len(flow.read(flow.dlq)) == flow.events
+    assert processor.stop() == 0, processor.stderr
 
 
 def test_a_topic_that_the_processor_may_not_write_to(flow: Flow) -> None:
@@ -49,3 +56,13 @@ def test_a_topic_that_the_processor_may_not_write_to(flow: Flow) -> None:
     processor = flow.start_processor()
     flow.check()
     assert processor.stop() == 0
+
+
+def test_a_topic_that_takes_no_record_without_a_key(flow: Flow) -> None:
+    """The client blames all records of a batch; the line has to tell of the one that is the reason."""
+    setting = ("--add-config", "cleanup.policy=compact", "--entity-type", "topics")
+    altered = flow.tool("kafka-configs", "--alter", *setting, "--entity-name", flow.analytics)
+    assert altered.returncode == 0, altered.stderr
+    flow.produce(flow.web, [Sent(web(), key, partition=0) for key in (b"7", None, b"7")])
+    told = last_words(flow.start_processor())
+    assert told.startswith(f"stream_processor.py: Topic {flow.analytics}: InvalidRecordError: ")

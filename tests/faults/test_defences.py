@@ -8,15 +8,16 @@ import socket
 import threading
 import time
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer
+from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from pipeline.connection import answers, client_settings
 from pipeline.exactly_once import HANG_SECONDS
 from pipeline.local_kafka import LocalKafka
-from tests.broken_events import purchase, web
+from pipeline.process import STOP_SECONDS
 from tests.faults.flow import Flow
 from tests.faults.proxy import Api, Proxy
-from tests.integration.pipelines import Sent, wait_until
+from tests.integration.pipelines import wait_until
 
 EVENTS = 3000
 
@@ -52,28 +53,70 @@ def test_a_commit_that_the_broker_aborted_is_noticed(flow: Flow, proxy: Proxy) -
 
 def test_offsets_of_a_lost_transaction_are_never_sent_with_a_later_one(flow: Flow, proxy: Proxy) -> None:
     """After an abort the client keeps them, and would set back what another processor has committed."""
-
-    def send(partition: TopicPartition) -> None:
-        event = web() if partition.topic == flow.web else purchase()
-        flow.produce(partition.topic, [Sent(event, partition=partition.partition)])
-        flow.events += 1
-
     flow.start_processor(proxy.servers)
     [late] = flow.wait_until_joined(1)
     flow.start_processor()
     first, *_ = flow.wait_until_joined(2)[late]
     with proxy.hold(Api.TXN_OFFSET_COMMIT) as came:
-        send(first)
+        flow.send_to(first)
         assert came.wait(20)
-        send(first)
+        flow.send_to(first)
         flow.expel(late)
         flow.wait_until_processed()  # by the other one
     flow.wait_until_joined(2)
 
     for partition in flow.ends().keys() - {first}:
-        send(partition)
+        flow.send_to(partition)
         flow.wait_until_committed(flow.events)
     flow.check()
+
+
+def test_a_processor_that_fell_out_of_its_group_commits_nothing(flow: Flow, proxy: Proxy) -> None:
+    """It hears of that while it waits for records. The client gives it those all the same, and a membership
+    so empty that the broker does not check it.
+    """
+    late = flow.start_processor(proxy.servers)
+    [member] = flow.wait_until_joined(1)
+    flow.start_processor(proxy.servers)
+    members = flow.wait_until_joined(2)
+    partition, *_ = members.pop(member)
+    [other] = members
+    with (
+        proxy.slow(Api.HEARTBEAT, 0.05),
+        proxy.slow(Api.FETCH, 0.2),  # so that it hears first
+        proxy.hold(Api.TXN_OFFSET_COMMIT, other) as busy,
+    ):
+        late.process.send_signal(signal.SIGSTOP)
+        last_answer = time.monotonic() + 1
+        flow.expel(member)
+        flow.wait_until_joined(1)
+        wait_until(lambda: time.monotonic() > last_answer, "its last fetch brought nothing")
+        flow.send_to(partition)
+        assert busy.wait(20)  # the other one is about to commit
+        late.process.send_signal(signal.SIGCONT)
+        wait_until(
+            lambda: "Beginning anew" in late.stderr or flow.committed().get(partition), "it had to decide", 20
+        )
+    flow.wait_until_joined(2)
+    flow.check()
+    assert late.stop() == 0, late.stderr
+
+
+def test_positions_from_before_a_lost_membership_are_not_used(flow: Flow, proxy: Proxy) -> None:
+    """A client that falls out of its group while it joins keeps them for the time when it is back."""
+    late = flow.start_processor(proxy.servers)
+    flow.fill(EVENTS)
+    flow.wait_until_processed()
+    with proxy.hold(Api.SYNC_GROUP) as came:
+        other = flow.start_processor()
+        assert came.wait(20)
+        flow.wait_until_joined(1)
+        flow.fill(EVENTS)
+        flow.wait_until_processed()
+        assert other.stop() == 0, other.stderr
+    flow.fill(EVENTS)
+    flow.check()
+    assert late.stop() == 0, late.stderr
 
 
 def test_offsets_of_a_transaction_still_open_are_waited_for(flow: Flow, proxy: Proxy) -> None:
@@ -105,6 +148,33 @@ def test_a_call_that_hangs_ends_and_the_work_goes_on(flow: Flow, proxy: Proxy) -
     assert processor.stop() == 0, processor.stderr
 
 
+def test_ctrl_c_ends_a_call_that_hangs(flow: Flow, proxy: Proxy) -> None:
+    """Also when the watchdog is about to start a new process, which would not know of it."""
+    flow.fill(EVENTS)
+    with proxy.cut(Api.END_TXN) as came:
+        processor = flow.start_processor(proxy.servers)
+        assert came.wait(20)
+        nearly = time.monotonic() + HANG_SECONDS - STOP_SECONDS / 2
+        wait_until(lambda: time.monotonic() > nearly, "the watchdog is about to bark")
+        assert processor.stop() == 0, processor.stderr
+    assert "anew" not in processor.stderr
+
+
+def test_offsets_behind_the_end_are_no_reason_to_try_for_ever(flow: Flow) -> None:
+    """They were set by hand, or the log was cut: nobody has processed what is there."""
+    flow.fill(100)
+    ends = flow.ends()
+    consumer = KafkaConsumer(
+        bootstrap_servers=flow.kafka.servers, group_id=flow.group, enable_auto_commit=False
+    )
+    consumer.assign(list(ends))
+    consumer.commit({partition: OffsetAndMetadata(end + 1000) for partition, end in ends.items()})
+    consumer.close()
+    processor = flow.start_processor()
+    flow.check()
+    assert processor.stop() == 0, processor.stderr
+
+
 def test_a_transaction_that_timed_out_is_no_reason_to_give_up(flow: Flow, proxy: Proxy) -> None:
     """The client says that it was fenced then, as if another process had taken its transactional id."""
     flow.fill(EVENTS)
@@ -122,8 +192,11 @@ def test_a_producer_that_can_not_be_closed_holds_nothing_up(flow: Flow, proxy: P
     flow.fill(EVENTS)
     with proxy.cut(Api.ADD_PARTITIONS_TO_TXN):
         processor = flow.start_processor(proxy.servers)
-        processor.wait_for("Going on from the committed offsets.", 30)
+        processor.wait_for("Beginning anew", 30)
+        begun = proxy.seen[Api.INIT_PRODUCER_ID]
+        wait_until(lambda: proxy.seen[Api.INIT_PRODUCER_ID] > begun, "a new producer is there", 30)
     flow.check()
+    assert "Going on from the committed offsets." in processor.stderr
     assert processor.stop() == 0, processor.stderr
 
 
@@ -147,6 +220,22 @@ def test_a_start_does_not_hang_when_the_group_is_slow(flow: Flow, proxy: Proxy) 
         wait_until(lambda: all(consumer.stdout for consumer in consumers), "all consumers print", 15)
     for script in (processor, *consumers):
         assert script.stop() == 0, script.stderr
+
+
+def test_new_partitions_are_found_when_the_group_is_slow(flow: Flow, proxy: Proxy) -> None:
+    """The client joins the group again because of them, forgets that it does, and waits for ever."""
+    processor = flow.start_processor(proxy.servers)
+    flow.wait_until_joined(1)
+    with KafkaAdminClient(bootstrap_servers=flow.kafka.servers) as admin:
+        admin.create_partitions({flow.web: 4})
+    with proxy.slow(Api.SYNC_GROUP, seconds=0.8):
+        joined = proxy.seen[Api.SYNC_GROUP]
+        with proxy.down():
+            pass  # a client that connects again looks at its topics again
+        wait_until(lambda: proxy.seen[Api.SYNC_GROUP] > joined, "it joins again")
+    flow.send_to(TopicPartition(flow.web, 3))
+    flow.wait_until_seen(1)
+    assert processor.stop() == 0, processor.stderr
 
 
 def test_a_broker_that_came_back_is_found_soon(cluster: LocalKafka, proxy: Proxy) -> None:
@@ -175,6 +264,6 @@ def test_a_broker_that_came_back_is_found_soon(cluster: LocalKafka, proxy: Proxy
 def test_a_client_that_can_not_connect_leaves_no_thread_behind() -> None:
     """In an outage the processor makes new ones again and again."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        before = threading.active_count()
+        before = set(threading.enumerate())
         assert not answers(f"127.0.0.1:{silent.getsockname()[1]}", seconds=1)
-        wait_until(lambda: threading.active_count() <= before, "no thread is left", 5)
+        wait_until(lambda: set(threading.enumerate()) <= before, "no thread is left", 5)
