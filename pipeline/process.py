@@ -45,6 +45,7 @@ class Stop:
         alarm, self._ring = os.pipe()
         os.set_blocking(self._ring, False)
         threading.Thread(target=self._wait_for, args=(alarm,), name="stop", daemon=True).start()
+        threading.Thread(target=self._end_unheard, name="end", daemon=True).start()
         signal.set_wakeup_fd(self._ring)
         for number in SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves it
@@ -71,9 +72,7 @@ class Stop:
         Args:
             last_words: what the user should know about it.
         """
-        telling = threading.Thread(target=say, args=(last_words,), daemon=True)
-        telling.start()
-        telling.join(TELL_SECONDS)  # a terminal that was stopped with Ctrl-S takes no words
+        say(last_words)
         os._exit(EXIT_DONE)
 
     def _wait_for(self, alarm: int) -> None:
@@ -81,6 +80,12 @@ class Stop:
         self._requested.set()
         time.sleep(self._seconds)
         self.end("Stopped without waiting any longer.")
+
+    def _end_unheard(self) -> None:
+        """End the process also where its last words wait for a terminal that was stopped with Ctrl-S."""
+        self._requested.wait()
+        time.sleep(self._seconds + TELL_SECONDS)
+        os._exit(EXIT_DONE)
 
 
 def run(main: Callable[[], None], name: str | None = None) -> None:

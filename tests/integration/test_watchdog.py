@@ -61,3 +61,15 @@ def test_a_signal_that_comes_while_a_lock_is_held_ends_the_process_all_the_same(
 
     assert done.returncode == 0, done.stderr
     assert done.stderr == "Stopped without waiting any longer.\n"
+
+
+def test_a_stopped_terminal_does_not_keep_a_process_alive() -> None:
+    """Ctrl-S, or a pipe that nobody empties: whoever prints, waits."""
+    program = "from pipeline.process import Stop; stop = Stop(seconds=0.2); print('x' * 10**6); stop.wait(99)"
+    with subprocess.Popen(
+        [sys.executable, "-uc", program], cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
+        assert process.stdout
+        assert process.stdout.read(1) == b"x"
+        process.terminate()
+        assert process.wait(5) == 0
