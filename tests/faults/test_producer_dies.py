@@ -6,13 +6,13 @@ from collections import Counter
 import pytest
 
 from tests.faults.conftest import Scale
-from tests.faults.flow import Flow
+from tests.faults.flow import PRODUCERS, Flow
 
 TOLD = re.compile(r"(sent  |broken) (?P<topic>\S+)\[(?P<partition>\d+)]@(?P<offset>\d+) (?P<value>.*)")
 LINE_BYTES = 200  # about
 
 
-@pytest.mark.parametrize("script", ["producer_web.py", "producer_purchase.py"])
+@pytest.mark.parametrize("script", PRODUCERS)
 def test_what_a_killed_producer_told_as_sent_is_there_once(flow: Flow, scale: Scale, script: str) -> None:
     source = flow.web if "web" in script else flow.purchase
     told = set()
