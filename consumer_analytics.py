@@ -18,12 +18,10 @@ from pipeline.connection import (
     CONSUMER_GROUP,
     client_settings,
     ensure_topics,
-    group_name,
-    option_parser,
     subscribe,
-    whole_number,
 )
 from pipeline.events import AnalyticsEvent, decode, printable
+from pipeline.options import group_name, option_parser, whole_number
 from pipeline.presence import tell_when_away
 from pipeline.process import Stop, run
 from pipeline.status import Progress, say

@@ -15,12 +15,11 @@ from pipeline.connection import (
     PURCHASE_EVENTS,
     WEB_EVENTS,
     ensure_topics,
-    group_name,
-    option_parser,
 )
 from pipeline.dead_letters import dead_letter_headers
 from pipeline.events import BrokenEventError, encode, normalize_purchase, normalize_web
 from pipeline.exactly_once import ExactlyOnce
+from pipeline.options import group_name, option_parser
 from pipeline.presence import tell_when_away
 from pipeline.process import Stop, run
 from pipeline.status import Progress, say

@@ -18,10 +18,12 @@ from kafka import KafkaConsumer, KafkaProducer
 from kafka.consumer.fetcher import ConsumerRecord
 
 from pipeline.broker import PROJECT
-from pipeline.connection import SERVERS_VARIABLE, client_settings, option_parser, subscribe, whole_number
-from pipeline.exactly_once import BATCH_BYTES, MAX_BATCH_RECORDS, POLL_MS, ExactlyOnce
+from pipeline.connection import SERVERS_VARIABLE, client_settings, subscribe
+from pipeline.exactly_once import MAX_BATCH_RECORDS, POLL_MS, ExactlyOnce
+from pipeline.options import option_parser, whole_number
 from pipeline.process import PipelineError, Stop, run
 from pipeline.run_all import PRODUCERS
+from pipeline.transactions import BATCH_BYTES
 
 WITH, WITHOUT = "with", "without"
 EXAMPLES = """

@@ -1,11 +1,10 @@
-"""What every script needs to reach Kafka: topic names, shared options, topics made on start, clear errors."""
+"""What every script needs to reach Kafka: topic names, topics made on start, clear errors."""
 
-import argparse
 import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer
@@ -30,9 +29,11 @@ WEB_EVENTS = PREFIX + "web-events"
 PURCHASE_EVENTS = PREFIX + "purchase-events"
 ANALYTICS_EVENTS = PREFIX + "analytics-events"
 ANALYTICS_DLQ = PREFIX + "analytics-dlq"
+DLQ_REPLAYS = PREFIX + "analytics-dlq-replays"
 PROCESSOR_GROUP = PREFIX + "stream-processor"
 CONSUMER_GROUP = PREFIX + "analytics-consumer"
 
+SOURCES = {"web": WEB_EVENTS, "purchase": PURCHASE_EVENTS}
 PARTITIONS = 3
 BROKER_DEFAULT = -1
 # A source record may be as large as the broker allows, and what becomes of it is larger: a dead letter by our
@@ -46,55 +47,6 @@ TOPIC_SECONDS = 5.0
 
 # The scripts say in one line what the client says in many.
 logging.getLogger("kafka").setLevel(logging.CRITICAL)
-
-
-def option_parser(description: str, examples: str) -> argparse.ArgumentParser:
-    """Give a parser with the options that all scripts share.
-
-    Args:
-        description: what the script does, its docstring.
-        examples: command lines, one a line.
-    """
-    parser = argparse.ArgumentParser(
-        description=description,
-        epilog="examples:\n" + "".join(f"  {line.strip()}\n" for line in examples.strip().splitlines()),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--bootstrap-servers",
-        type=_servers_option,
-        default=os.environ.get(SERVERS_VARIABLE) or DEFAULT_SERVERS,
-        metavar="HOST:PORT[,HOST:PORT]",
-        help=f"the brokers (default: ${SERVERS_VARIABLE}, else {DEFAULT_SERVERS})",
-    )
-    return parser
-
-
-def whole_number(least: int = 0, most: int = 2**31 - 1) -> Callable[[str], int]:
-    """Give the reader of an option's value that counts something.
-
-    Args:
-        least: the smallest value it takes.
-        most: the largest one.
-    """
-
-    def read(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} to {most}")
-        return int(text)
-
-    return read
-
-
-def group_name(text: str) -> str:
-    """Read the name of a consumer group.
-
-    Raises:
-        argparse.ArgumentTypeError: it is empty.
-    """
-    if not text:
-        raise argparse.ArgumentTypeError("a group needs a name")
-    return text
 
 
 def client_settings(servers: str) -> dict[str, Any]:
@@ -157,6 +109,7 @@ def create_topics(
     topics: Iterable[str],
     partitions: int = PARTITIONS,
     replication: int = BROKER_DEFAULT,
+    settings: Mapping[str, str] | None = None,
 ) -> list[str]:
     """Create topics and wait until they can be used.
 
@@ -165,6 +118,7 @@ def create_topics(
         topics: names.
         partitions: how many for each.
         replication: how many copies; BROKER_DEFAULT leaves that to the broker.
+        settings: of the topics, such as cleanup.policy.
 
     Returns:
         The names of those that did not exist.
@@ -172,7 +126,10 @@ def create_topics(
     Raises:
         PipelineError: the broker refuses.
     """
-    wanted = {topic: {"num_partitions": partitions, "replication_factor": replication} for topic in topics}
+    wanted = {
+        topic: {"num_partitions": partitions, "replication_factor": replication, "configs": dict(settings or {})}
+        for topic in topics
+    }
     answer = admin.create_topics(wanted, raise_errors=False)
     created = []
     for topic in answer["topics"]:
@@ -327,11 +284,3 @@ def _obstacle(servers: str) -> str:
     except OSError as error:
         return (error.strerror or str(error)).lower()
     return f"what listens on port {port} does not speak Kafka, or asks for TLS or a password"
-
-
-def _servers_option(text: str) -> str:
-    try:
-        parse_servers(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    return text.replace(" ", "")

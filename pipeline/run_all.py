@@ -29,8 +29,8 @@ from pipeline.connection import (
     SERVERS_VARIABLE,
     WEB_EVENTS,
     ensure_topics,
-    whole_number,
 )
+from pipeline.options import whole_number
 from pipeline.process import PipelineError, Stop, run
 from pipeline.status import say
 from pipeline.summary import Outputs, SentEvent

@@ -1,8 +1,8 @@
 """A limit for client calls that have none.
 
 kafka-python waits without a limit in commit_transaction(), in send_offsets_to_transaction() and, when a
-rebalance goes wrong, in poll(). Nothing inside of the process can end such a call, so the process replaces
-itself: what was not committed is aborted by the broker, and the new one begins at the committed offsets.
+rebalance goes wrong, in poll(). Nothing inside of the process can end such a call, so the process has to end:
+what was not committed is aborted by the broker.
 """
 
 import os
@@ -23,21 +23,36 @@ def is_restart() -> bool:
     return RESTARTED in os.environ
 
 
+def restart_process(hang: str) -> None:
+    """Let a new process take this one's place; it begins at the committed offsets.
+
+    Args:
+        hang: what hangs, for the user.
+    """
+    say(f"{hang}, starting this process anew.")
+    os.environ[RESTARTED] = "yes"
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
 class Watchdog:
-    """Restarts the process when a watched call takes longer than the limit.
+    """Acts when a watched call takes longer than the limit.
 
     It is armed only while a client call runs: an idle topic or a terminal that was stopped with Ctrl-S are
-    no reason to restart.
+    no reason to act.
     """
 
-    def __init__(self, limit: float, ready: Callable[[], bool]) -> None:
+    def __init__(
+        self, limit: float, on_hang: Callable[[str], None], ready: Callable[[], bool] = lambda: True
+    ) -> None:
         """Start watching.
 
         Args:
             limit: seconds that a call may take.
-            ready: whether a new process could connect; it is not started before.
+            on_hang: told which call hangs; ends the process.
+            ready: whether to act now, such as when a new process could connect.
         """
         self._limit = limit
+        self._on_hang = on_hang
         self._ready = ready
         self._watched: tuple[str, float] | None = None
         threading.Thread(target=self._look, name="watchdog", daemon=True).start()
@@ -60,6 +75,4 @@ class Watchdog:
             time.sleep(LOOK_EVERY_SECONDS)
             watched = self._watched
             if watched and time.monotonic() > watched[1] and self._ready() and self._watched is watched:
-                say(f"{watched[0]} did not return within {self._limit:.0f} s, starting this process anew.")
-                os.environ[RESTARTED] = "yes"
-                os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+                self._on_hang(f"{watched[0]} did not return within {self._limit:.0f} s")

@@ -12,9 +12,9 @@ from kafka import KafkaAdminClient, KafkaConsumer
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from pipeline.connection import answers, client_settings
-from pipeline.exactly_once import HANG_SECONDS
 from pipeline.local_kafka import LocalKafka
 from pipeline.process import STOP_SECONDS
+from pipeline.transactions import HANG_SECONDS
 from tests.faults.flow import Flow
 from tests.faults.proxy import Api, Proxy
 from tests.integration.pipelines import wait_until

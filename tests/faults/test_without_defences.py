@@ -30,10 +30,11 @@ class Defence(NamedTuple):
 
 
 LOOP = "pipeline/exactly_once.py"
+TRANSACTIONS = "pipeline/transactions.py"
 TABLE = (
     Defence(
-        "each record's future is asked before the commit", LOOP,
-        "for topic, future in batch.sent if", "for topic, future in batch.sent[:0] if",
+        "each record's future is asked before the commit", TRANSACTIONS,
+        "for topic, future in self._sent if", "for topic, future in self._sent[:0] if",
         DEFENCES + "test_records_that_expired_are_not_left_out",
         r"[1-9]\d* lost, 0 too many",
     ),
@@ -48,7 +49,7 @@ TABLE = (
         "            self._in_trouble = True\n        self._close()\n",
         """            self._in_trouble = True
         try:
-            self._clients.producer.abort_transaction()
+            self._clients.producer._client.abort_transaction()
             for partition in self._clients.consumer.assignment():
                 self._clients.consumer.seek(partition, self._clients.consumer.committed(partition) or 0)
             self._batch = None
@@ -77,7 +78,7 @@ TABLE = (
         r"1 of 1 events came out: not within",
     ),
     Defence(
-        "fencing is a reason to begin anew, not to give up", LOOP,
+        "fencing is a reason to begin anew, not to give up", TRANSACTIONS,
         "FINAL_ERRORS = (\n", "FINAL_ERRORS = (\n    ProducerFencedError,\n",
         DEFENCES + "test_a_transaction_that_timed_out_is_no_reason_to_give_up",
         r"all processed: not within",
@@ -97,7 +98,7 @@ TABLE = (
     Defence(
         "each client is closed in a guard of its own", LOOP,
         "        self._open.close()\n",
-        "        self.producer.close(timeout=1)\n        self.consumer.close(autocommit=False)\n",
+        "        self.producer._client.close(timeout=1)\n        self.consumer.close(autocommit=False)\n",
         DEFENCES + "test_a_producer_that_can_not_be_closed_holds_nothing_up",
         r"a new producer is there: not within",
     ),
@@ -114,7 +115,7 @@ TABLE = (
         r"0 lost, [1-9]\d* too many",
     ),
     Defence(
-        "a null value is sent past send()", LOOP,
+        "a null value is sent past send()", TRANSACTIONS,
         "value=NULL if value is None else value", "value=value",
         "tests/integration/test_processor.py::test_every_broken_event_ends_as_a_dead_letter_byte_for_byte",
         "all processed: not within",
@@ -122,14 +123,14 @@ TABLE = (
     Defence(
         "every KafkaError is an error of the batch", LOOP,
         "_confirm_committed(batch)\n        except KafkaError as error:",
-        "_confirm_committed(batch)\n        except KafkaTimeoutError as error:",
+        "_confirm_committed(batch)\n        except KafkaConnectionError as error:",
         "tests/faults/test_processor_dies.py::test_a_stopped_processor_goes_on_when_others_have_its_work",
         "2 processors in the group: not within",
     ),
     Defence(
-        "the group's membership goes with the offsets", LOOP,
-        "send_offsets_to_transaction(batch.offsets, batch.membership)",
-        "send_offsets_to_transaction(batch.offsets, batch.membership.group_id)",
+        "the group's membership goes with the offsets", TRANSACTIONS,
+        "send_offsets_to_transaction(offsets, membership)",
+        "send_offsets_to_transaction(offsets, membership.group_id)",
         DEFENCES + "test_offsets_of_a_lost_transaction_are_never_sent_with_a_later_one",
         r"0 lost, [1-9]\d* too many|records committed: not within",  # twice, or set back
     ),
@@ -145,7 +146,7 @@ def test_without(defence: Defence, tmp_path: Path) -> None:
     code = file.read_text()
     assert code.count(defence.code) == 1
     code = code.replace(defence.code, defence.without)
-    if file.name == "exactly_once.py":
+    if defence.file == TRANSACTIONS:
         code = code.replace(
             "from kafka.errors import (\n",
             "from kafka.errors import (\n    ProducerFencedError,\n",

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 
 from pipeline.broker import PROJECT, Broker
-from pipeline.exactly_once import NULL, BytesOrNull
+from pipeline.transactions import NULL, BytesOrNull
 
 PATIENCE_SECONDS = 60.0
 LIMIT_BYTES = 20_000_000

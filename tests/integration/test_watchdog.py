@@ -9,11 +9,11 @@ from pipeline.broker import PROJECT
 PROGRAM = """
 import sys, threading, time
 from pathlib import Path
-from pipeline.watchdog import Watchdog
+from pipeline.watchdog import Watchdog, restart_process
 
 lives = Path(sys.argv[1])
 lives.write_text(lives.read_text() + "life ")
-watchdog = Watchdog(limit=0.5, ready=lambda: True)
+watchdog = Watchdog(limit=0.5, on_hang=restart_process)
 if lives.read_text() == "life ":
     with watchdog.watch("quick()"):
         pass
