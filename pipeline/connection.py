@@ -127,7 +127,11 @@ def create_topics(
         PipelineError: the broker refuses.
     """
     wanted = {
-        topic: {"num_partitions": partitions, "replication_factor": replication, "configs": dict(settings or {})}
+        topic: {
+            "num_partitions": partitions,
+            "replication_factor": replication,
+            "configs": dict(settings or {}),
+        }
         for topic in topics
     }
     answer = admin.create_topics(wanted, raise_errors=False)

@@ -47,7 +47,7 @@ class DeadLetter(NamedTuple):
         group: the consumer group that could not process it.
         message: why, for a person.
         exception: why, for a program: the name of the exception's class.
-        timestamp: when it died, RFC 3339.
+        died_at: when, in UTC.
         delivery_count: how often it was tried; 1 unless it was replayed.
         headers: the record's own headers.
     """
@@ -58,7 +58,7 @@ class DeadLetter(NamedTuple):
     group: str
     message: str
     exception: str
-    timestamp: str
+    died_at: datetime
     delivery_count: int
     headers: Headers
 
@@ -104,10 +104,25 @@ def read_dead_letter(headers: Headers) -> DeadLetter | None:
         texts = [(value or b"").decode() for _, value in ours]
         topic, partition, offset, group, message, exception, timestamp, count = texts
         return DeadLetter(
-            topic, int(partition), int(offset), group, message, exception, timestamp, int(count), own
-        )
-    except ValueError:  # not a number, not UTF-8
+            topic, _number(partition), _number(offset), group, message, exception, _utc(timestamp),
+            _number(count), own,
+        )  # fmt: skip
+    except (ValueError, OverflowError):  # not a number, not a time, not UTF-8
         return None
+
+
+def replay_headers(letter: DeadLetter) -> list[tuple[str, bytes | None]]:
+    """Give the headers of a dead letter that goes back to its source: its own, then how often it was tried.
+
+    The processor counts on from there, if it fails again.
+
+    Args:
+        letter: what `read_dead_letter` gave.
+    """
+    own = list(letter.headers)
+    if own[-1:] == [(DELIVERY_COUNT, str(letter.delivery_count - 1).encode())]:
+        own.pop()  # of the replay before
+    return [*own, (DELIVERY_COUNT, str(letter.delivery_count).encode())]
 
 
 def _earlier_deliveries(headers: Headers) -> int:
@@ -116,6 +131,20 @@ def _earlier_deliveries(headers: Headers) -> int:
     if not counts or not counts[-1] or len(counts[-1]) > MAX_COUNT_DIGITS or not counts[-1].isdigit():
         return 0
     return int(counts[-1])
+
+
+def _number(text: str) -> int:
+    """Read a number in the one way in which `dead_letter_headers` writes it."""
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(f"{text!r} is not a number")
+    return int(text)
+
+
+def _utc(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text!r} has no offset")
+    return moment.astimezone(timezone.utc)
 
 
 def _shortened(message: str) -> str:

@@ -111,6 +111,19 @@ def moment(text: str) -> datetime:
         ) from error
 
 
+def place(text: str) -> str:
+    """Read TOPIC:PARTITION:OFFSET, and give it in the way in which it is printed, which is taken as well.
+
+    Raises:
+        argparse.ArgumentTypeError: it is neither.
+    """
+    match = re.fullmatch(r"(.+):(\d+):(\d+)|(.+)\[(\d+)]@(\d+)", text, re.ASCII)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is not TOPIC:PARTITION:OFFSET")
+    topic, partition, offset = filter(None, match.groups())
+    return f"{topic}[{partition}]@{offset}"
+
+
 def _number(text: str) -> float:
     try:
         return float(text)

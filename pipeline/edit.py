@@ -1,0 +1,70 @@
+"""Pipes a value through a command of the user's."""
+
+import os
+import signal
+import subprocess
+import time
+from contextlib import suppress
+
+from pipeline.events import printable
+from pipeline.process import PipelineError, Stop
+
+NO_SUCH_COMMAND = (126, 127)  # POSIX, Shell Command Language, 2.8.2
+LIMIT_SECONDS = 60.0
+LOOK_SECONDS = 0.2
+
+
+class EditFailedError(Exception):
+    """The command gave no new value; the message says why, on one line, in printable characters."""
+
+
+def edited(command: str, value: bytes | None, stop: Stop) -> bytes:
+    """Give what a command prints when it reads a value.
+
+    Args:
+        command: for the shell; it must exit with 0.
+        value: what it reads; of a null value nothing.
+        stop: ends a command that runs.
+
+    Returns:
+        What it prints. A line feed at its end is dropped, as most commands add one, unless the value has one.
+
+    Raises:
+        PipelineError: there is no such command.
+        EditFailedError: it fails, prints nothing, takes longer than LIMIT_SECONDS, or a stop is requested.
+    """
+    original = value or b""
+    # In a session of its own: Ctrl-C is for us, and whatever the command has started ends with it.
+    with subprocess.Popen(
+        command, shell=True, start_new_session=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        printed, errors = _communicate(process, original, stop)
+    if process.returncode in NO_SUCH_COMMAND:
+        raise PipelineError(f"--edit can't be run: {_told(process.returncode, errors)}")
+    if process.returncode:
+        raise EditFailedError(_told(process.returncode, errors))
+    new = printed if original.endswith(b"\n") else printed.removesuffix(b"\n")
+    if not new:
+        raise EditFailedError("it printed nothing")
+    return new
+
+
+def _communicate(process: "subprocess.Popen[bytes]", value: bytes, stop: Stop) -> tuple[bytes, bytes]:
+    give_up = time.monotonic() + LIMIT_SECONDS
+    unsent: bytes | None = value
+    while True:
+        try:
+            return process.communicate(unsent, timeout=LOOK_SECONDS)
+        except subprocess.TimeoutExpired:
+            unsent = None
+            if stop.requested or time.monotonic() > give_up:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                raise EditFailedError(f"it did not end within {LIMIT_SECONDS:.0f} s") from None
+
+
+def _told(code: int, errors: bytes) -> str:
+    end = f"exit code {code}" if code > 0 else f"signal {-code}"
+    lines = errors.decode(errors="backslashreplace").splitlines()
+    return f"{end}: {printable(lines[-1])}" if lines else end

@@ -1,0 +1,182 @@
+"""Dead letters as text and as JSON, safe for a terminal.
+
+Whoever sent an event chose its bytes: none that a terminal would obey instead of show is printed as it is.
+"""
+
+from base64 import b64encode
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from pipeline.connection import ANALYTICS_DLQ
+from pipeline.events import printable
+from pipeline.letters import Letter, moment
+from pipeline.redelivery import Outgoing
+
+START_CHARACTERS = 60
+BYTES_PER_CHARACTER = 4  # at most, in UTF-8
+BAR_LENGTH = 20
+LABEL_WIDTH = 12
+
+
+def as_line(letter: Letter) -> str:
+    """Give a letter in one line, with the start of its value."""
+    attempt = f"attempt {letter.dead.delivery_count}" if letter.dead else "foreign"
+    back = ", sent back" if letter.sent_back_at else ""
+    return (
+        f"{time_text(letter.died_at)}  {printable(letter.place):<22}  {attempt}{back}  "
+        f"{printable(letter.reason)}  {_start(letter.record.value)}"
+    )
+
+
+def as_json(letter: Letter) -> str:
+    """Give a letter as a JSON object in one line; a foreign record has fewer fields."""
+    record, dead = letter.record, letter.dead
+    fields: dict[str, Any] = {"time": letter.died_at, "source": letter.source}
+    if dead:
+        fields |= {
+            "topic": dead.topic, "partition": dead.partition, "offset": dead.offset,
+            "attempt": dead.delivery_count, "exception": dead.exception, "group": dead.group,
+        }  # fmt: skip
+    fields |= {
+        "reason": letter.reason,
+        **_json_bytes("key", record.key),
+        **_json_bytes("value", record.value),
+        "dead_letter": letter.lies_at,
+        "sent_back_at": letter.sent_back_at,
+    }
+    return json_text(fields)
+
+
+def as_way_back(outgoing: Outgoing, sent_to: str | None) -> str:
+    """Give in one line what goes where, its value in full.
+
+    Args:
+        outgoing: the letter and the value that it goes with.
+        sent_to: its place in its source; None if it was not sent.
+    """
+    letter, dead, value = outgoing
+    what, where = ("sent", sent_to) if sent_to else ("would send", f"{dead.topic}[{dead.partition}]")
+    return (
+        f"{what} {letter.place} -> {where}  attempt {dead.delivery_count + 1}  "
+        f"key {bytes_text(letter.record.key)}  {bytes_text(value)}"
+    )
+
+
+def as_page(letter: Letter) -> str:
+    """Give everything about a letter, its value in full."""
+    record, dead = letter.record, letter.dead
+    lines = [("died", time_text(letter.died_at)), ("reason", letter.reason)]
+    if dead:
+        lines += [
+            ("exception", dead.exception),
+            ("group", dead.group),
+            ("attempt", str(dead.delivery_count)),
+            ("sent back", time_text(letter.sent_back_at) if letter.sent_back_at else "no"),
+        ]
+    lines += [
+        ("lies at", letter.lies_at),
+        ("timestamp", time_text(moment(record.timestamp))),
+        ("key", bytes_text(record.key)),
+        *(("header", f"{name}: {bytes_text(value)}") for name, value in letter.headers),
+        ("value", f"{len(record.value or b'')} bytes"),
+    ]
+    labelled = [f"  {label:<{LABEL_WIDTH}}{printable(text)}" for label, text in lines]
+    return "\n".join([printable(letter.place), *labelled, "", bytes_text(record.value), ""])
+
+
+@dataclass
+class Group:
+    """How many letters of a source died of the same, and when the first and the last did."""
+
+    source: str
+    reason: str
+    count: int
+    first_seen: datetime
+    last_seen: datetime
+
+
+class Statistics:
+    """Counts letters by source and reason."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._groups: dict[tuple[str, str], Group] = {}
+        self._sent_back = 0
+
+    def add(self, letter: Letter) -> None:
+        """Count one."""
+        source, when = letter.source or "foreign", letter.died_at
+        group = self._groups.setdefault((source, letter.reason), Group(source, letter.reason, 0, when, when))
+        group.count += 1
+        group.first_seen = min(group.first_seen, when)
+        group.last_seen = max(group.last_seen, when)
+        self._sent_back += letter.sent_back_at is not None
+
+    def as_json(self) -> str:
+        """Give a JSON object in one line."""
+        return json_text(
+            {
+                "topic": ANALYTICS_DLQ,
+                "records": self._total(),
+                "sent_back": self._sent_back,
+                "reasons": self._largest_first(),
+            }
+        )
+
+    def as_text(self) -> str:
+        """Give a line about all, and one with a bar for each source and reason."""
+        groups = self._largest_first()
+        lines = [f"{self._total():,} records in {ANALYTICS_DLQ}, {self._sent_back:,} of them sent back"]
+        for group in groups:
+            bar = "█" * max(1, BAR_LENGTH * group.count // groups[0].count)
+            when = f"{time_text(group.first_seen)} to {time_text(group.last_seen)}"
+            what = f"{group.source:<8}  {printable(group.reason)}"
+            lines.append(f"{group.count:>7,}  {bar:<{BAR_LENGTH}}  {when}  {what}")
+        return "\n".join(lines)
+
+    def _total(self) -> int:
+        return sum(group.count for group in self._groups.values())
+
+    def _largest_first(self) -> list[Group]:
+        return sorted(self._groups.values(), key=lambda group: (-group.count, group.source, group.reason))
+
+
+def bytes_text(content: bytes | None) -> str:
+    """Give bytes for a terminal: what is not UTF-8 as \\xff, what is not printable escaped."""
+    if content is None:
+        return "(null)"
+    return printable(content.decode(errors="backslashreplace")) or "(empty)"
+
+
+def time_text(when: datetime) -> str:
+    """Give a time in UTC for a person, such as 2026-11-22T04:35:43Z."""
+    return when.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def json_text(value: object) -> str:
+    """Give JSON in which what is not printable is escaped, too."""
+    text = msgspec.json.encode(value).decode()
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else _json_escape(letter) for letter in text)
+
+
+def _json_escape(letter: str) -> str:
+    """RFC 8259, section 7: a letter beyond 16 bits is two escapes."""
+    units = letter.encode("utf-16-be")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+
+
+def _json_bytes(name: str, content: bytes | None) -> dict[str, str | None]:
+    try:
+        return {name: None if content is None else content.decode()}
+    except UnicodeDecodeError:
+        return {f"{name}_base64": b64encode(content or b"").decode()}
+
+
+def _start(value: bytes | None) -> str:
+    text = bytes_text(value and value[: (START_CHARACTERS + 1) * BYTES_PER_CHARACTER])
+    return text if len(text) <= START_CHARACTERS else text[:START_CHARACTERS] + "…"
