@@ -26,27 +26,26 @@ EXAMPLES = """
 
 def list_letters(options: argparse.Namespace, stop: Stop) -> None:
     """Print a line for each letter, those that died first first."""
-    queue = DeadLetterQueue(options.bootstrap_servers, stop)
-    for letter in islice(queue.letters(_filter(options)), options.limit):
+    letters = DeadLetterQueue(options.bootstrap_servers, stop).letters(_filter(options))
+    for letter in islice(letters, options.limit):
         print(as_json(letter) if options.json else as_line(letter))
 
 
 def count_letters(options: argparse.Namespace, stop: Stop) -> None:
     """Print how many died of what, and when."""
-    queue = DeadLetterQueue(options.bootstrap_servers, stop)
     statistics = Statistics()
-    for letter in queue.letters(_filter(options)):
+    for letter in DeadLetterQueue(options.bootstrap_servers, stop).letters(_filter(options)):
         statistics.add(letter)
     print(statistics.as_json() if options.json else statistics.as_text())
 
 
 def show_letter(options: argparse.Namespace, stop: Stop) -> None:
     """Print everything about the letter of one source record (several, if several groups read it)."""
-    queue = DeadLetterQueue(options.bootstrap_servers, stop)
-    letters = [letter for letter in queue.letters() if letter.place == options.place]
-    if not letters:
+    letters = DeadLetterQueue(options.bootstrap_servers, stop).letters()
+    found = [letter for letter in letters if options.place in (letter.place, letter.lies_at)]
+    if not found:
         raise PipelineError(f"{ANALYTICS_DLQ} has no letter of {options.place}. See `python3 dlq.py list`.")
-    print("\n\n".join(map(as_page, letters)))
+    print("\n\n".join(map(as_page, found)))
 
 
 def replay(options: argparse.Namespace, stop: Stop) -> None:

@@ -94,9 +94,8 @@ class Selection:
             "stay": len(self._stay),
             "stay because --edit failed": self.edits_failed,
         }
-        return "\n".join(
-            [*self._stay, ", ".join([sent, *(f"{n:,} {what}" for what, n in counts.items() if n)])]
-        )
+        others = [f"{count:,} {what}" for what, count in counts.items() if count]
+        return "\n".join([*self._stay, ", ".join([sent, *others])])
 
     def _obstacle(self, dead: DeadLetter) -> str | None:
         if dead.delivery_count >= self._max_attempts:

@@ -1,0 +1,404 @@
+"""dlq.py on a real broker: every filter, every way back, and nothing that goes where it should not."""
+
+import json
+import shlex
+import signal
+import sys
+import time
+from collections import Counter
+from datetime import datetime, timedelta, timezone
+from typing import Any, NamedTuple
+
+import psutil
+import pytest
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource
+
+from pipeline.dead_letters import DELIVERY_COUNT, NAMES, Headers, dead_letter_headers, read_dead_letter
+from pipeline.events import BrokenEventError
+from tests.broken_events import VALID_WEB, web, without
+from tests.integration.pipelines import Pipeline, Sent, wait_until
+
+TIMESTAMP_MS = 1_795_300_000_123
+NOW = datetime.now(timezone.utc)
+SECONDS = "%Y-%m-%dT%H:%M:%SZ"
+HEADERS = (("trace", b"1"), ("trace", b"\xff"), (DELIVERY_COUNT, b"not ours"))
+ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m\r\u202e\x7f"
+NO_PAGE = without(VALID_WEB, "page")
+
+
+class Source(NamedTuple):
+    """A record as it stood in its source, made up."""
+
+    topic: str
+    partition: int = 0
+    offset: int = 0
+    headers: Headers = ()
+
+
+def letter(
+    source: Source,
+    value: bytes | None = NO_PAGE,
+    reason: str = "Object missing required field `page`",
+    died_at: datetime = NOW,
+    group: str = "the-group",
+) -> Sent:
+    """A dead letter as the processor would write it."""
+    headers = dead_letter_headers(source, BrokenEventError(reason), group, died_at)
+    return Sent(value, headers=headers, timestamp_ms=TIMESTAMP_MS, partition=source.partition)  # type: ignore[arg-type]
+
+
+def dlq(pipeline: Pipeline, *arguments: str, code: int = 0) -> str:
+    """What a command prints on stdout."""
+    done = pipeline.run("dlq.py", *arguments)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout
+
+
+def listed(pipeline: Pipeline, *arguments: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in dlq(pipeline, "list", "--json", *arguments).splitlines()]
+
+
+def process(pipeline: Pipeline) -> None:
+    """Let a processor do what there is to do."""
+
+    def all_came_out() -> bool:
+        sources, outputs = (pipeline.web, pipeline.purchase), (pipeline.analytics, pipeline.dlq)
+        return sum(len(pipeline.read(topic)) for topic in sources) == sum(
+            len(pipeline.read(topic)) for topic in outputs
+        )
+
+    with pipeline.processor() as processor:
+        processor.wait_for("Processing")
+        wait_until(all_came_out, "all came out")
+
+
+def edit(code: str) -> str:
+    """A command that changes the event `e`, on machines that have no jq."""
+    program = f"import json, sys; e = json.load(sys.stdin); {code}; print(json.dumps(e))"
+    return f"{shlex.quote(sys.executable)} -c {shlex.quote(program)}"
+
+
+@pytest.fixture
+def made(pipeline: Pipeline) -> Pipeline:
+    """A pipeline whose topics are there."""
+    dlq(pipeline, "stats")
+    return pipeline
+
+
+@pytest.fixture
+def four(made: Pipeline) -> dict[str, str]:
+    """Four letters: of both sources, of different reasons and ages; the places by their names."""
+    purchases = Source(made.purchase, partition=1)
+    letters = {
+        "old": letter(Source(made.web, offset=1), died_at=NOW - timedelta(hours=3)),
+        "cut": letter(purchases, b'{"a', "Input data was truncated", NOW - timedelta(minutes=30)),
+        "new": letter(Source(made.web, offset=2), died_at=NOW - timedelta(minutes=5)),
+        "int": letter(purchases._replace(offset=4), b"1", "Expected `object`, got `int`", NOW),
+    }
+    made.produce(made.dlq, list(letters.values()))
+    return {
+        name: f"{made.web}[0]@{number}" if name in ("old", "new") else f"{made.purchase}[1]@{number}"
+        for name, number in {"old": 1, "cut": 0, "new": 2, "int": 4}.items()
+    }
+
+
+FILTERS = [
+    ((), ["old", "cut", "new", "int"]),
+    (("--source", "web"), ["old", "new"]),
+    (("--source", "purchase"), ["cut", "int"]),
+    (("--reason", "EXPECTED"), ["int"]),
+    (("--reason", "OBJECT"), ["old", "new", "int"]),
+    (("--since", "10m"), ["new", "int"]),
+    (("--since", "1h"), ["cut", "new", "int"]),
+    (("--since", (NOW - timedelta(minutes=29)).isoformat()), ["new", "int"]),
+    (("--since", f"{NOW.astimezone() - timedelta(minutes=31):%Y-%m-%dT%H:%M:%S}"), ["cut", "new", "int"]),
+    (("--limit", "1"), ["old"]),
+    (("--limit", "0"), []),
+    (("--source", "purchase", "--reason", "trunc", "--since", "2h", "--limit", "5"), ["cut"]),
+    (("--source", "web", "--reason", "trunc"), []),
+]
+
+
+def test_every_filter_of_list_stats_and_replay(made: Pipeline, four: dict[str, str]) -> None:
+    for arguments, expected in FILTERS:
+        places = [four[name] for name in expected]
+        lines = dlq(made, "list", *arguments).splitlines()
+        assert [line.split()[1] for line in lines] == places, arguments
+        lines = dlq(made, "replay", "--dry-run", *arguments).splitlines()
+        assert [line.split()[2] for line in lines] == places, arguments
+        if "--limit" not in arguments:
+            assert json.loads(dlq(made, "stats", "--json", *arguments))["records"] == len(places)
+
+
+def test_list_tells_when_where_why_how_often_and_what(made: Pipeline) -> None:
+    when = datetime(2026, 11, 22, 9, 0, 0, 123_000, timezone.utc)
+    long = web(page="x" * 900_000)
+    made.produce(
+        made.dlq,
+        [
+            letter(Source(made.web, 2, 17, [(DELIVERY_COUNT, b"4")]), long, "Too long", when),
+            letter(Source(made.purchase, 2, 3), None, "Value is null", when),
+            letter(Source(made.purchase, 2, 4), b"", "Value is empty", when),
+            letter(Source(made.purchase, 2, 5), b"\xff\x00", "Value is not UTF-8", when),
+        ],
+    )
+    assert dlq(made, "list").splitlines() == [
+        f"2026-11-22T09:00:00Z  {made.web}[2]@17  attempt 5  Too long  {long[:60].decode()}…",
+        f"2026-11-22T09:00:00Z  {made.purchase}[2]@3  attempt 1  Value is null  (null)",
+        f"2026-11-22T09:00:00Z  {made.purchase}[2]@4  attempt 1  Value is empty  (empty)",
+        rf"2026-11-22T09:00:00Z  {made.purchase}[2]@5  attempt 1  Value is not UTF-8  \xff\x00",
+    ]
+    first, null, empty, binary = listed(made)
+    assert first == {
+        "time": "2026-11-22T09:00:00.123000Z",
+        "source": "web", "topic": made.web, "partition": 2, "offset": 17, "attempt": 5,
+        "exception": "BrokenEventError", "group": "the-group", "reason": "Too long",
+        "key": "7", "value": long.decode(), "dead_letter": f"{made.dlq}[2]@0", "sent_back_at": None,
+    }  # fmt: skip
+    assert (null["value"], empty["value"], binary["value_base64"]) == (None, "", "/wA=")
+
+
+def test_stats_count_by_source_and_reason(made: Pipeline) -> None:
+    early, late = NOW - timedelta(days=2), NOW - timedelta(days=1)
+    missing = [letter(Source(made.web, 0, number), died_at=late) for number in range(20)]
+    cut = [letter(Source(made.purchase, 1, 3), b"{", "Input data was truncated", early)]
+    made.produce(made.dlq, [*missing, *cut, Sent(b"foreign", timestamp_ms=TIMESTAMP_MS)])
+
+    lines = [line.split(maxsplit=6) for line in dlq(made, "stats").splitlines()]
+    assert lines[0] == ["22", "records", "in", f"{made.dlq},", "0", "of", "them sent back"]
+    seen = [late.strftime(SECONDS), "to", late.strftime(SECONDS)]
+    assert lines[1] == ["20", "█" * 20, *seen, "web", "Object missing required field `page`"]
+    seen = [early.strftime(SECONDS), "to", early.strftime(SECONDS)]
+    assert lines[3] == ["1", "█", *seen, "purchase", "Input data was truncated"]
+    assert lines[2][5] == "foreign"
+
+    counted = json.loads(dlq(made, "stats", "--json"))
+    assert (counted["records"], counted["sent_back"], counted["topic"]) == (22, 0, made.dlq)
+    assert [(group["source"], group["count"]) for group in counted["reasons"]] == [
+        ("web", 20), ("foreign", 1), ("purchase", 1),
+    ]  # fmt: skip
+    assert datetime.fromisoformat(counted["reasons"][2]["last_seen"].replace("Z", "+00:00")) <= early
+
+
+def test_show_tells_everything(made: Pipeline) -> None:
+    source = Source(made.web, 1, 17, [("trace", b"1"), ("bin", b"\xff")])
+    long = web(page="x" * 5000)
+    made.produce(made.dlq, [letter(source, long), letter(source, long, group="second-try")])
+
+    shown = dlq(made, "show", f"{made.web}:1:17")
+    assert shown == dlq(made, "show", f"{made.web}[1]@17")
+    for words in (
+        f"{made.web}[1]@17", NOW.strftime(SECONDS), "Object missing required field `page`",
+        "BrokenEventError", "the-group", "second-try", f"{made.dlq}[1]@0", f"{made.dlq}[1]@1",
+        "2026-11-21T22:26:40Z", "trace: 1", r"bin: \xff", f"{len(long)} bytes", long.decode(),
+    ):  # fmt: skip
+        assert words in shown, words
+    assert "__dlq" not in shown
+
+    missing = made.run("dlq.py", "show", f"{made.web}:1:18")
+    assert (missing.returncode, missing.stdout) == (1, "")
+    assert f"no letter of {made.web}[1]@18" in missing.stderr
+
+
+def test_mended_events_end_in_analytics_events(made: Pipeline) -> None:
+    keys = [b"7", None, b"", b"\xff"]
+    places = made.produce(made.web, [Sent(NO_PAGE, key, HEADERS, TIMESTAMP_MS) for key in keys])
+    process(made)
+    told = dlq(made, "replay", "--edit", edit("e['page'] = '/unknown'")).splitlines()
+    process(made)
+
+    clean = made.read(made.analytics)
+    assert Counter(record.key for record in clean) == Counter(keys)
+    for record in clean:
+        assert json.loads(record.value)["details"] == {"page": "/unknown"}
+        assert record.timestamp == TIMESTAMP_MS
+        assert record.headers == [*HEADERS, (DELIVERY_COUNT, b"1")]
+    assert len(made.read(made.dlq)) == len(keys)  # nothing is deleted
+
+    replayed = made.read(made.web)[-len(keys) :]
+    assert {record.partition for record in replayed} <= {partition for _, partition, _ in places}
+    back = {line.split()[1]: line.split()[3] for line in told}
+    assert set(back) == {f"{topic}[{partition}]@{offset}" for topic, partition, offset in places}
+    sent_back = {f"{record.topic}[{record.partition}]@{record.offset}" for record in made.read(made.web)}
+    assert set(back.values()) == sent_back - set(back)
+    assert all(row["sent_back_at"] for row in listed(made))
+    assert json.loads(dlq(made, "stats", "--json"))["sent_back"] == len(keys)
+
+
+def test_unmended_events_die_again_until_they_were_tried_often_enough(made: Pipeline) -> None:
+    made.produce(made.web, [Sent(NO_PAGE, b"7", HEADERS, TIMESTAMP_MS, partition=2)])
+    for attempt in (1, 2, 3):
+        process(made)
+        letters = [record for record in made.read(made.dlq) if read_dead_letter(record.headers)]
+        assert len(letters) == attempt
+        last = read_dead_letter(letters[-1].headers)
+        assert last is not None
+        assert (letters[-1].value, letters[-1].key, letters[-1].timestamp) == (NO_PAGE, b"7", TIMESTAMP_MS)
+        earlier = [] if attempt == 1 else [(DELIVERY_COUNT, str(attempt - 1).encode())]
+        assert (last.delivery_count, last.headers) == (attempt, [*HEADERS, *earlier])
+        done = made.run("dlq.py", "replay")
+        assert done.returncode == 0
+        assert len(done.stdout.splitlines()) == (1 if attempt < 3 else 0)
+
+    assert f"{made.web}[2]@3 stays: tried 3 times: Object missing required field `page`" in done.stderr
+    assert "Sent back 0 letters, 2 sent back before, 1 stay" in done.stderr
+    assert len(made.read(made.web)) == 3
+    assert len(dlq(made, "replay", "--max-attempts", "4").splitlines()) == 1  # a person may insist
+
+
+def test_what_a_filter_passed_over_can_go_later(made: Pipeline, four: dict[str, str]) -> None:
+    sent = []
+    for arguments in (("--source", "purchase"), ("--limit", "1"), (), ()):
+        told = dlq(made, "replay", *arguments).splitlines()
+        sent.append([line.split()[1] for line in told])
+    assert sent == [[four["cut"], four["int"]], [four["old"]], [four["new"]], []]
+    assert len(made.read(made.web)) == len(made.read(made.purchase)) == 2
+
+
+def test_a_dry_run_tells_what_would_go_where_and_sends_nothing(made: Pipeline, four: dict[str, str]) -> None:
+    told = dlq(made, "replay", "--dry-run", "--source", "web", "--edit", edit("e['page'] = '/x'"))
+    mended = json.dumps({**json.loads(NO_PAGE), "page": "/x"})
+    assert told.splitlines() == [
+        f"would send {four[name]} -> {made.web}[0]  attempt 2  key 7  {mended}" for name in ("old", "new")
+    ]
+    assert made.read(made.web) == []
+    with KafkaAdminClient(bootstrap_servers=made.kafka.servers) as admin:
+        assert f"{made.dlq}-replays" not in admin.list_topics()
+    assert len(dlq(made, "replay").splitlines()) == 4
+
+
+def foreign_records(pipeline: Pipeline) -> list[Sent]:
+    ours = letter(Source(pipeline.web)).headers
+    changes = {"topic": b"analytics-dlq", "partition": b"-1", "offset": b"1_0", "timestamp": b"yesterday"}
+    wrong = [
+        [(name, content if name.endswith(key) else value) for name, value in ours]
+        for key, content in changes.items()
+    ]
+    return [
+        Sent(b"no headers"),
+        Sent(b"some", headers=[("trace", b"1")]),
+        Sent(b"too few", headers=ours[1:]),
+        Sent(b"not last", headers=[*ours, ("trace", b"1")]),
+        Sent(b"not UTF-8", headers=[(name, b"\xff") for name in NAMES]),
+        *(Sent(b"wrong", headers=headers) for headers in wrong),
+        Sent(None, key=b"null"),
+    ]
+
+
+def test_foreign_records_are_listed_as_such_and_never_sent_back(made: Pipeline) -> None:
+    records = foreign_records(made)
+    made.produce(made.dlq, [*records, letter(Source(made.web))])
+    rows = listed(made)
+    foreign = [row for row in rows if row["source"] is None]
+    assert len(foreign) == len(records)
+    assert {row["reason"] for row in foreign} == {"foreign record, not a dead letter of this pipeline"}
+    assert len(dlq(made, "list", "--reason", "foreign").splitlines()) == len(records)
+    assert "foreign record" in dlq(made, "show", foreign[0]["dead_letter"])
+
+    done = made.run("dlq.py", "replay", "--max-attempts", "1000000")
+    assert len(done.stdout.splitlines()) == 1
+    assert f"Sent back 1 letters, {len(records)} foreign" in done.stderr
+    assert len(made.read(made.web)) == 1
+    assert len(made.read(made.dlq)) == len(records) + 1
+
+
+def test_no_terminal_escape_reaches_the_terminal(made: Pipeline) -> None:
+    bad = ESCAPES.encode()
+    source = Source(made.web, headers=[(ESCAPES, bad)])
+    shouting = letter(source, bad, ESCAPES, group=ESCAPES)._replace(key=bad)
+    made.produce(made.dlq, [shouting, Sent(bad, bad, [(ESCAPES, bad)], partition=1)])
+    shout = f"{shlex.quote(sys.executable)} -c 'import sys; sys.stderr.write({ESCAPES!r}); sys.exit(1)'"
+    for arguments in (
+        ("list",), ("list", "--json"), ("stats",), ("stats", "--json"), ("show", f"{made.web}:0:0"),
+        ("show", f"{made.dlq}:1:0"), ("replay", "--dry-run"), ("replay", "--edit", shout),
+        ("replay", "--max-attempts", "1"), ("replay",),
+    ):  # fmt: skip
+        done = made.run("dlq.py", *arguments)
+        printed = (done.stdout + done.stderr).replace("\n", "")
+        assert printed.isprintable(), (arguments, printed)
+        assert "owned" in printed, arguments
+    assert json.loads(dlq(made, "list", "--json").splitlines()[0])["value"] == bad.decode()
+
+
+def test_an_edit_that_fails_leaves_its_letter_as_it_was(made: Pipeline, four: dict[str, str]) -> None:
+    done = made.run("dlq.py", "replay", "--edit", edit("e['page'] = '/x'"))
+    assert done.returncode == 1
+    assert [line.split()[1] for line in done.stdout.splitlines()] == [four["old"], four["new"]]
+    for name in ("cut", "int"):
+        assert f"{four[name]} stays: --edit failed: exit code 1: " in done.stderr
+    assert "--edit failed for 2 letters" in done.stderr.splitlines()[-1]
+    assert made.read(made.purchase) == []
+
+    done = made.run("dlq.py", "replay", "--edit", "no-such-command")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "--edit can't be run: exit code 127" in done.stderr
+
+    assert len(dlq(made, "replay", "--edit", "cat").splitlines()) == 2
+    assert sorted(record.value for record in made.read(made.purchase)) == [b"1", b'{"a']
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.usefixtures("four")
+def test_a_signal_ends_a_replay_and_its_edit(made: Pipeline, number: signal.Signals) -> None:
+    running = made.start("dlq.py", "replay", "--edit", "sleep 1000 | cat")
+    process = psutil.Process(running.process.pid)
+    children = wait_until(lambda: process.children(recursive=True)[1:], "it edits")
+    asked = time.monotonic()
+    assert running.stop(number) == 0
+    assert time.monotonic() - asked < 5
+    assert "Sent back 0 letters" in running.stderr
+    wait_until(lambda: not any(child.is_running() for child in children), "nothing is left of the edit")
+
+    slow = made.start("dlq.py", "replay", "--rate", "0.1")
+    slow.wait_for_output(1)
+    assert slow.stop(number) == 0
+    assert "Sent back 1 letters" in slow.stderr
+    assert len(dlq(made, "replay").splitlines()) == 3
+
+
+def test_letters_go_back_no_faster_than_asked(made: Pipeline) -> None:
+    made.produce(made.dlq, [letter(Source(made.web, 0, number)) for number in range(9)])
+    started = time.monotonic()
+    assert len(dlq(made, "replay", "--rate", "4").splitlines()) == 9
+    assert time.monotonic() - started >= 2
+    assert len(made.read(made.web)) == 9
+
+
+def test_an_event_that_died_in_two_groups_goes_back_once(made: Pipeline) -> None:
+    source = Source(made.web, 0, 5)
+    made.produce(made.dlq, [letter(source), letter(source, group="second-try")])
+    assert len(dlq(made, "replay").splitlines()) == 1
+    assert dlq(made, "replay") == ""
+    # The topic was deleted and made anew: another event at the same place.
+    made.produce(made.dlq, [letter(source)._replace(timestamp_ms=TIMESTAMP_MS + 1)])
+    assert len(dlq(made, "replay").splitlines()) == 1
+
+
+def test_the_notes_are_kept_for_ever(made: Pipeline, four: dict[str, str]) -> None:
+    """Also where somebody made their topic before, with the broker's settings."""
+    notes = f"{made.dlq}-replays"
+    with KafkaAdminClient(bootstrap_servers=made.kafka.servers) as admin:
+        admin.create_topics({notes: {"num_partitions": 3}}, wait_for_metadata=True)
+        assert len(dlq(made, "replay", "--limit", "1").splitlines()) == 1
+        settings = admin.describe_configs([ConfigResource("TOPIC", notes)], config_filter="all")
+    assert settings["topic"][notes]["cleanup.policy"]["value"] == "compact"
+    [note] = made.read(notes)
+    assert note.key == f"{made.web}:0:1:{TIMESTAMP_MS}".encode()
+    assert json.loads(note.value) == {"dead_letter": f"{made.dlq}[0]@0", "edited": False}
+
+    made.produce(notes, [Sent(None, note.key, partition=0)])  # taken back by hand
+    assert [line.split()[1] for line in dlq(made, "replay", "--source", "web").splitlines()] == [
+        four["old"], four["new"],
+    ]  # fmt: skip
+
+
+def test_a_partition_that_its_source_no_longer_has(made: Pipeline) -> None:
+    made.produce(made.dlq, [letter(Source(made.web, 1, 0))])
+    lost = letter(Source(made.web, 7, 0))._replace(partition=1)
+    made.produce(made.dlq, [lost])
+    done = made.run("dlq.py", "replay")
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) == 1
+    assert f"{made.web}[7]@0 stays: {made.web} has no partition 7" in done.stderr
