@@ -96,23 +96,23 @@ def run(main: Callable[[], None], name: str | None = None) -> None:
         name: what the user called, where that is not the file that runs.
     """
     name = name or os.path.basename(sys.argv[0])
-    code = EXIT_DONE
     _make_printable()
+    # Not sys.exit(), and not behind the handlers: the clients that main() made would go, and their
+    # destructors call a broker that is away, and print tracebacks.
     try:
         main()
         sys.stdout.flush()
     except PipelineError as error:
-        code = _failed(name, str(error))
+        _fail(name, str(error))
     except KafkaError as error:
-        code = _failed(name, f"Kafka refused: {error}")
+        _fail(name, f"Kafka refused: {error}")
     except KeyboardInterrupt:  # in a command that has no Stop
-        code = EXIT_INTERRUPTED
+        os._exit(EXIT_INTERRUPTED)
     except BrokenPipeError:  # the reader left: `consumer_analytics.py | head`
         pass
     except OSError as error:  # of what is not Kafka, such as stdout on a full disk
-        code = _failed(name, str(error))
-    # Not sys.exit(): the clients' destructors would call a broker that is away, and print tracebacks.
-    os._exit(code)
+        _fail(name, str(error))
+    os._exit(EXIT_DONE)
 
 
 def _make_printable() -> None:
@@ -123,6 +123,6 @@ def _make_printable() -> None:
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115, it stays open
 
 
-def _failed(name: str, message: str) -> int:
+def _fail(name: str, message: str) -> NoReturn:
     say(f"{name}: {' '.join(message.split())}")
-    return EXIT_FAILED
+    os._exit(EXIT_FAILED)

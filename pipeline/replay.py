@@ -11,7 +11,7 @@ from typing import NamedTuple, NoReturn
 
 import msgspec
 from kafka.admin import ConfigResource
-from kafka.errors import InvalidProducerEpochError, KafkaError, ProducerFencedError
+from kafka.errors import KafkaError
 
 from pipeline.connection import DLQ_REPLAYS, PREFIX, admin_client, create_topics
 from pipeline.dead_letters import replay_headers
@@ -19,7 +19,7 @@ from pipeline.letters import NOTES, DeadLetterQueue, Letter, identity
 from pipeline.process import EXIT_FAILED, PipelineError, Stop
 from pipeline.redelivery import Outgoing
 from pipeline.status import say
-from pipeline.transactions import HANG_SECONDS, TransactionalProducer, told
+from pipeline.transactions import HANG_SECONDS, TransactionalProducer, is_fenced, told
 from pipeline.watchdog import Watchdog
 
 TRANSACTIONAL_ID = PREFIX + "dlq-replay"
@@ -77,11 +77,9 @@ class Replay:
                     self._producer.send(NOTES.topic, NOTES.partition, note, text, ())
                 sent = self._producer.commit()
                 self._confirm_noted(batch, sent[-1].offset)
-        except (ProducerFencedError, InvalidProducerEpochError) as error:
-            why = "Another replay was started, or this one was held up for too long."
-            raise PipelineError(f"{why} {GO_ON}") from error
         except KafkaError as error:
-            raise PipelineError(f"{told(error)} {GO_ON}") from error
+            held_up = "Another replay was started, or this one was held up for too long."
+            raise PipelineError(f"{held_up if is_fenced(error) else told(error)} {GO_ON}") from error
         return [f"{at.topic}[{at.partition}]@{at.offset}" for at in sent[::2]]
 
     def _confirm_noted(self, batch: Sequence[Outgoing], last_note: int) -> None:

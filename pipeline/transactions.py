@@ -5,6 +5,7 @@ defends against it. An error ends the producer: an aborted transaction leaves st
 the next one would send again, so whoever gets one closes it and makes a new one.
 """
 
+import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from kafka.errors import (
     AuthorizationError,
     CorruptRecordError,
     InvalidGroupIdError,
+    InvalidProducerEpochError,
     InvalidRecordError,
     InvalidTimestampError,
     InvalidTopicError,
@@ -22,6 +24,7 @@ from kafka.errors import (
     KafkaError,
     KafkaTimeoutError,
     MessageSizeTooLargeError,
+    ProducerFencedError,
     UnsupportedCodecError,
     UnsupportedVersionError,
 )
@@ -55,6 +58,7 @@ FINAL_ERRORS = (
     UnsupportedCodecError,
     UnsupportedVersionError,
 )
+FENCED = (ProducerFencedError, InvalidProducerEpochError)
 ADVICE: dict[type[KafkaError], str] = {
     MessageSizeTooLargeError: "Raise max.message.bytes of the topic (kafka-configs --alter).",
     UnsupportedCodecError: "Install the codec: pip install 'kafka-python[lz4,snappy,zstd]'.",
@@ -232,6 +236,13 @@ def close_in_background(close: Callable[..., None], **arguments: object) -> None
 
 
 def told(error: KafkaError) -> str:
-    """Give an error and what to do about it, for a person."""
+    """Give an error and what to do about it, for a person, in whole sentences."""
     advice = next((text for kind, text in ADVICE.items() if isinstance(error, kind)), "")
-    return f"{type(error).__name__}: {error} {advice}".strip()
+    what = re.sub(r"^\[Error \d+] ", "", str(error)).rstrip(".")
+    return f"{what}. {advice}".strip()
+
+
+def is_fenced(error: KafkaError) -> bool:
+    """Tell whether a producer with the same transactional id came later, or the transaction timed out."""
+    # What fails after that is a plain KafkaError, with the first error in it.
+    return any(isinstance(cause, FENCED) for cause in (error, *error.args))

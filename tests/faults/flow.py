@@ -14,11 +14,20 @@ from kafka.errors import KafkaError, RetriableError
 from pipeline import run_all
 from pipeline.broker import LOCAL_TOOL, Broker
 from pipeline.connection import ensure_topics
+from pipeline.local_kafka import LocalKafka
 from tests.broken_events import purchase, web
 from tests.faults import account
 from tests.integration.pipelines import Pipeline, Running, Sent, partitions_of, wait_until
 
 PRODUCERS = tuple(f"{name}.py" for name in run_all.PRODUCERS)
+
+
+def kill_broker(cluster: LocalKafka, which: int = 1) -> None:
+    """kill -9."""
+    node = cluster.nodes[which - 1]
+    assert node.process
+    node.process.kill()
+    wait_until(lambda: node not in cluster.running, "killed")
 
 
 class Reader:

@@ -11,18 +11,11 @@ import pytest
 from pipeline.events import decode
 from pipeline.local_kafka import LocalKafka
 from tests.faults.conftest import Scale
-from tests.faults.flow import PRODUCERS, Flow
+from tests.faults.flow import PRODUCERS, Flow, kill_broker
 from tests.integration.conftest import free_port
 from tests.integration.pipelines import wait_until
 
 MOVES_AGAIN_SECONDS = 20
-
-
-def kill(cluster: LocalKafka, which: int = 1) -> None:
-    node = cluster.nodes[which - 1]
-    assert node.process
-    node.process.kill()
-    wait_until(lambda: node not in cluster.running, "killed")
 
 
 def assert_it_moves_again(flow: Flow) -> None:
@@ -42,7 +35,7 @@ def test_the_only_broker_is_killed(cluster: LocalKafka, flow: Flow, scale: Scale
     kills = scale.rounds(1, 3)
     for number in range(1, kills + 1):
         flow.wait_until_seen(number * scale.events // (kills + 2))
-        kill(cluster)
+        kill_broker(cluster)
         cluster.start()
         assert_it_moves_again(flow)
     flow.check()
@@ -62,7 +55,7 @@ def test_all_four_scripts_outlive_a_broker_that_is_away(
     wait_until(lambda: consumer.stdout, "the consumer prints")
     threads = psutil.Process(processor.process.pid).num_threads()
 
-    kill(cluster)
+    kill_broker(cluster)
     away_until = time.monotonic() + scale.rounds(15, 60)
     for script in scripts:
         script.wait_for("is away; waiting for it.")
@@ -93,7 +86,7 @@ def test_ctrl_c_stops_all_four_scripts_in_5_seconds_while_the_broker_is_away(
         *(flow.start(script, "--rate", "100") for script in PRODUCERS),
     ]
     wait_until(lambda: len(consumer.stdout.splitlines()) > 50, "events come through")
-    kill(cluster)
+    kill_broker(cluster)
     wait_until(lambda: all("is away" in script.stderr for script in scripts), "all noticed", 30)
 
     asked = time.monotonic()
@@ -126,10 +119,10 @@ def test_two_of_three_brokers_are_killed_one_after_the_other(three_brokers: Loca
         processor = flow.start_processor()
         with flow.producers(scale.events, seconds=scale.rounds(20, 60)):
             flow.wait_until_seen(scale.events // 10)
-            kill(three_brokers, which=1)
+            kill_broker(three_brokers, which=1)
             flow.wait_until_seen(flow.reader.seen + scale.events // 10)
             three_brokers.start()
-            kill(three_brokers, which=2)
+            kill_broker(three_brokers, which=2)
             flow.wait_until_seen(flow.reader.seen + scale.events // 10)
         flow.check()
         assert processor.stop() == 0, processor.stderr

@@ -7,45 +7,22 @@ import sys
 import time
 from collections import Counter
 from datetime import datetime, timedelta, timezone
-from typing import Any, NamedTuple
+from typing import Any
 
 import psutil
 import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource
 
-from pipeline.dead_letters import DELIVERY_COUNT, NAMES, Headers, dead_letter_headers, read_dead_letter
-from pipeline.events import BrokenEventError
-from tests.broken_events import VALID_WEB, web, without
+from pipeline.dead_letters import DELIVERY_COUNT, NAMES, read_dead_letter
+from tests.broken_events import web
+from tests.integration.letters import NO_PAGE, TIMESTAMP_MS, Source, letter
 from tests.integration.pipelines import Pipeline, Sent, wait_until
 
-TIMESTAMP_MS = 1_795_300_000_123
 NOW = datetime.now(timezone.utc)
 SECONDS = "%Y-%m-%dT%H:%M:%SZ"
 HEADERS = (("trace", b"1"), ("trace", b"\xff"), (DELIVERY_COUNT, b"not ours"))
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m\r\u202e\x7f"
-NO_PAGE = without(VALID_WEB, "page")
-
-
-class Source(NamedTuple):
-    """A record as it stood in its source, made up."""
-
-    topic: str
-    partition: int = 0
-    offset: int = 0
-    headers: Headers = ()
-
-
-def letter(
-    source: Source,
-    value: bytes | None = NO_PAGE,
-    reason: str = "Object missing required field `page`",
-    died_at: datetime = NOW,
-    group: str = "the-group",
-) -> Sent:
-    """A dead letter as the processor would write it."""
-    headers = dead_letter_headers(source, BrokenEventError(reason), group, died_at)
-    return Sent(value, headers=headers, timestamp_ms=TIMESTAMP_MS, partition=source.partition)  # type: ignore[arg-type]
 
 
 def dlq(pipeline: Pipeline, *arguments: str, code: int = 0) -> str:

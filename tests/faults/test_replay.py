@@ -1,0 +1,145 @@
+"""Replays are killed, started twice, and lose their broker; each dead letter still goes back once."""
+
+import random
+import time
+from collections import defaultdict
+from itertools import chain
+
+from pipeline.local_kafka import LocalKafka
+from tests.faults.conftest import Scale
+from tests.faults.flow import Flow, kill_broker
+from tests.faults.proxy import Api, Proxy
+from tests.integration.letters import Source, letter
+from tests.integration.pipelines import wait_until
+
+LETTERS = 1000
+MANY_LETTERS = 10_000
+
+Place = tuple[str, int]
+
+
+def bury(flow: Flow, letters: int) -> dict[Place, list[bytes]]:
+    """Fill the queue, and give the values that have to go back to each partition of the sources."""
+    places = [(topic, partition) for topic in (flow.web, flow.purchase) for partition in range(3)]
+    values: dict[Place, list[bytes]] = defaultdict(list)
+    records = []
+    for number in range(letters):
+        topic, partition = random.choice(places)
+        values[topic, partition].append(b"%d" % number)
+        source = Source(topic, partition, len(values[topic, partition]))
+        records.append(letter(source, b"%d" % number)._replace(key=b"%d" % (number % 100)))
+    flow.produce(flow.dlq, records)
+    return values
+
+
+def assert_each_sent_back_once(flow: Flow, values: dict[Place, list[bytes]]) -> None:
+    """To its place, in its order."""
+    came: dict[Place, list[bytes]] = defaultdict(list)
+    for topic in (flow.web, flow.purchase):
+        for record in flow.read(topic):
+            came[topic, record.partition].append(record.value)
+    for place in values:
+        twice = len(came[place]) - len(set(came[place]))
+        lost = set(values[place]) - set(came[place])
+        assert came[place] == values[place], f"{place}: {len(lost)} lost, {twice} too many, or out of order"
+
+
+def replay(flow: Flow, servers: str | None = None) -> tuple[int, list[str], str]:
+    """Run a replay to its end; give its exit code, the lines that it told as sent, and its words."""
+    done = flow.run("dlq.py", "replay", KAFKA_BOOTSTRAP_SERVERS=servers or flow.kafka.servers)
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout.splitlines(), done.stderr
+
+
+def test_a_replay_is_killed_again_and_again(flow: Flow, scale: Scale) -> None:
+    values = bury(flow, MANY_LETTERS)
+    told: list[str] = []
+    for _ in range(scale.rounds(10, 20)):
+        running = flow.start("dlq.py", "replay", "--rate", "2000")
+        running.wait_for("Replaying")
+        time.sleep(random.uniform(0, 0.8))  # the instant is the point
+        running.process.kill()
+        running.stop()
+        told += running.stdout.splitlines(keepends=True)
+    code, _, words = replay(flow)
+    assert code == 0, words
+    assert_each_sent_back_once(flow, values)
+    # What a replay has told is a fact, also of one that was killed.
+    back = chain(flow.read(flow.web), flow.read(flow.purchase))
+    there = {f"{record.topic}[{record.partition}]@{record.offset}": record.value for record in back}
+    for line in told:
+        if line.endswith("\n"):  # the last one may be cut
+            _, _, _, place, *_, value = line.split()
+            assert there[place].decode() == value
+
+
+def test_replays_at_the_same_time(flow: Flow) -> None:
+    values = bury(flow, MANY_LETTERS)
+    replays = [flow.start("dlq.py", "replay") for _ in range(3)]
+    codes = [running.process.wait(60) for running in replays]
+    for code, running in zip(codes, replays, strict=True):
+        running.stop()
+        assert code == 0 or "Another replay was started" in running.stderr, running.stderr
+    assert 0 in codes
+    assert replay(flow)[:2] == (0, [])
+    assert_each_sent_back_once(flow, values)
+    assert sum(len(running.stdout.splitlines()) for running in replays) <= MANY_LETTERS
+
+
+def test_a_replay_ends_the_one_before_in_the_middle_of_its_commit(flow: Flow, proxy: Proxy) -> None:
+    values = bury(flow, LETTERS)
+    with proxy.hold(Api.END_TXN) as came:
+        first = flow.start("dlq.py", "replay", KAFKA_BOOTSTRAP_SERVERS=proxy.servers)
+        assert came.wait(20)
+        code, lines, words = replay(flow)
+        assert (code, len(lines)) == (0, LETTERS), words
+    assert first.process.wait(20) == 1
+    first.stop()
+    assert first.stdout == ""
+    assert "Another replay was started" in first.stderr.splitlines()[-1]
+    assert_each_sent_back_once(flow, values)
+
+
+def test_a_commit_of_a_replay_that_the_broker_aborted_is_noticed(flow: Flow, proxy: Proxy) -> None:
+    """The client is made to take an aborted transaction for a committed one, as it now and then does."""
+
+    def abort(request: bytearray) -> None:
+        request[-2] = False  # EndTxnRequest ends with the boolean `committed` and an empty list of tags
+
+    values = bury(flow, LETTERS)
+    with proxy.rule(Api.END_TXN, abort):
+        code, lines, words = replay(flow, proxy.servers)
+    assert (code, lines) == (1, [])
+    assert "aborted" in words.splitlines()[-1]
+    assert "start the replay again" in words.splitlines()[-1]
+    code, lines, words = replay(flow)
+    assert (code, len(lines)) == (0, LETTERS), words
+    assert_each_sent_back_once(flow, values)
+
+
+def test_a_replay_whose_commit_hangs_ends_with_one_line(flow: Flow, proxy: Proxy) -> None:
+    values = bury(flow, LETTERS)
+    with proxy.cut(Api.END_TXN):
+        code, lines, words = replay(flow, proxy.servers)
+    assert (code, lines) == (1, [])
+    assert "did not return within" in words.splitlines()[-1]
+    assert "start the replay again" in words.splitlines()[-1]
+    code, lines, words = replay(flow)
+    assert (code, len(lines)) == (0, LETTERS), words
+    assert_each_sent_back_once(flow, values)
+
+
+def test_the_broker_is_killed_during_a_replay(flow: Flow, cluster: LocalKafka) -> None:
+    values = bury(flow, MANY_LETTERS)
+    running = flow.start("dlq.py", "replay", "--rate", "2000")
+    wait_until(lambda: running.stdout, "some are sent back")
+    kill_broker(cluster)
+    assert running.process.wait(30) == 1
+    running.stop()
+    assert "start the replay again" in running.stderr.splitlines()[-1]
+    assert "Traceback" not in running.stderr
+    cluster.start()
+    code, lines, words = replay(flow)
+    assert code == 0, words
+    assert lines
+    assert_each_sent_back_once(flow, values)
