@@ -4,10 +4,11 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from pipeline.events import printable
-from pipeline.process import PipelineError, Stop
+from pipeline.process import PipelineError
 
 NO_SUCH_COMMAND = (126, 127)  # POSIX, Shell Command Language, 2.8.2
 LIMIT_SECONDS = 60.0
@@ -18,20 +19,20 @@ class EditFailedError(Exception):
     """The command gave no new value; the message says why, on one line, in printable characters."""
 
 
-def edited(command: str, value: bytes | None, stop: Stop) -> bytes:
+def edited(command: str, value: bytes | None, stopped: Callable[[], bool]) -> bytes:
     """Give what a command prints when it reads a value.
 
     Args:
         command: for the shell; it must exit with 0.
         value: what it reads; of a null value nothing.
-        stop: ends a command that runs.
+        stopped: whether to end the command.
 
     Returns:
         What it prints. A line feed at its end is dropped, as most commands add one, unless the value has one.
 
     Raises:
         PipelineError: there is no such command.
-        EditFailedError: it fails, prints nothing, takes longer than LIMIT_SECONDS, or a stop is requested.
+        EditFailedError: it fails, prints nothing, takes longer than LIMIT_SECONDS, or it is stopped.
     """
     original = value or b""
     # In a session of its own: Ctrl-C is for us, and whatever the command has started ends with it.
@@ -39,7 +40,7 @@ def edited(command: str, value: bytes | None, stop: Stop) -> bytes:
         command, shell=True, start_new_session=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as process:  # fmt: skip
-        printed, errors = _communicate(process, original, stop)
+        printed, errors = _communicate(process, original, stopped)
     if process.returncode in NO_SUCH_COMMAND:
         raise PipelineError(f"--edit can't be run: {_told(process.returncode, errors)}")
     if process.returncode:
@@ -50,7 +51,9 @@ def edited(command: str, value: bytes | None, stop: Stop) -> bytes:
     return new
 
 
-def _communicate(process: "subprocess.Popen[bytes]", value: bytes, stop: Stop) -> tuple[bytes, bytes]:
+def _communicate(
+    process: "subprocess.Popen[bytes]", value: bytes, stopped: Callable[[], bool]
+) -> tuple[bytes, bytes]:
     give_up = time.monotonic() + LIMIT_SECONDS
     unsent: bytes | None = value
     while True:
@@ -58,7 +61,7 @@ def _communicate(process: "subprocess.Popen[bytes]", value: bytes, stop: Stop) -
             return process.communicate(unsent, timeout=LOOK_SECONDS)
         except subprocess.TimeoutExpired:
             unsent = None
-            if stop.requested or time.monotonic() > give_up:
+            if stopped() or time.monotonic() > give_up:
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 raise EditFailedError(f"it did not end within {LIMIT_SECONDS:.0f} s") from None

@@ -75,7 +75,7 @@ class Selection:
         """
         for letter, dead, value in taken:
             try:
-                yield Outgoing(letter, dead, edited(command, value, self._stop))
+                yield Outgoing(letter, dead, edited(command, value, lambda: self._stop.requested))
             except EditFailedError as error:
                 if self._stop.requested:
                     return

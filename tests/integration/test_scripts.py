@@ -17,6 +17,7 @@ from tests.integration.pipelines import Pipeline, Sent, wait_until
 
 SCRIPTS = ("producer_web.py", "producer_purchase.py", "stream_processor.py", "consumer_analytics.py")
 PRODUCERS = SCRIPTS[:2]
+WITH_DLQ = (*SCRIPTS, "dlq.py")
 SLOWEST_FAILURE_SECONDS = 10.0
 SLOWEST_STOP_SECONDS = 5.0
 
@@ -38,7 +39,7 @@ def run(script: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("script", WITH_DLQ)
 def test_help_has_examples(script: str) -> None:
     shown = run(script, "--help")
     assert shown.returncode == 0
@@ -49,8 +50,8 @@ def test_help_has_examples(script: str) -> None:
 @pytest.mark.parametrize(
     ("script", "arguments"),
     [
-        *((script, ("--no-such-option",)) for script in SCRIPTS),
-        *((script, ("--bootstrap-servers", "nowhere")) for script in SCRIPTS),
+        *((script, ("--no-such-option",)) for script in WITH_DLQ),
+        *((script, ("--bootstrap-servers", "nowhere")) for script in WITH_DLQ),
         ("producer_web.py", ("--count", "-1")),
         ("producer_web.py", ("--count", "1.5")),
         ("producer_web.py", ("--rate", "-1")),
@@ -62,6 +63,15 @@ def test_help_has_examples(script: str) -> None:
         ("stream_processor.py", ("--group", "")),
         ("consumer_analytics.py", ("--group", "")),
         ("consumer_analytics.py", ("--max-messages", "many")),
+        ("dlq.py", ()),
+        ("dlq.py", ("purge",)),
+        ("dlq.py", ("list", "--source", "orders")),
+        ("dlq.py", ("list", "--since", "yesterday")),
+        ("dlq.py", ("list", "--limit", "-1")),
+        ("dlq.py", ("list", "--bootstrap-servers", "nowhere")),
+        ("dlq.py", ("show", "web-events")),
+        ("dlq.py", ("replay", "--max-attempts", "0")),
+        ("dlq.py", ("replay", "--rate", "-1")),
     ],
 )
 def test_bad_usage_exits_with_2(script: str, arguments: tuple[str, ...]) -> None:
@@ -75,7 +85,8 @@ def test_a_broker_that_is_not_there_is_told_in_one_line_within_10_seconds(
 ) -> None:
     port, obstacle = port_without_kafka
     started = time.monotonic()
-    scripts = [pipeline.start(script, "--bootstrap-servers", f"localhost:{port}") for script in SCRIPTS]
+    commands = [*((script,) for script in SCRIPTS), ("dlq.py", "list"), ("dlq.py", "replay")]
+    scripts = [pipeline.start(*command, "--bootstrap-servers", f"localhost:{port}") for command in commands]
     for running in scripts:
         assert running.process.wait(SLOWEST_FAILURE_SECONDS) == 1
     assert time.monotonic() - started < SLOWEST_FAILURE_SECONDS

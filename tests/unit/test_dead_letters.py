@@ -12,13 +12,18 @@ from pipeline.dead_letters import (
     MAX_MESSAGE_BYTES,
     MESSAGE,
     NAMES,
+    OFFSET,
+    PARTITION,
+    TIMESTAMP,
     Headers,
     dead_letter_headers,
     read_dead_letter,
+    replay_headers,
 )
 from pipeline.events import BrokenEventError
 
 NOW = datetime(2026, 11, 22, 9, 0, 0, 123_000, tzinfo=timezone.utc)
+NUMBERS = (PARTITION, OFFSET, DELIVERY_COUNT)
 LETTERS = "aé한🎉\x00\n\ud800"
 TEXT = st.text("aé한🎉\x00", max_size=9)
 HEADERS = st.lists(st.tuples(TEXT | st.sampled_from(NAMES), st.binary() | st.none()), max_size=12)
@@ -80,6 +85,22 @@ def test_a_replayed_record_counts_one_more(earlier: list[bytes | None], count: i
     assert letter.delivery_count == count
 
 
+@given(HEADERS, st.integers(1, 5))
+def test_replays_add_one_header_and_leave_the_others_as_they_were(headers: Headers, replays: int) -> None:
+    first = last = read_dead_letter(letter_of(headers))
+    assert first is not None
+    for _ in range(replays):
+        assert last is not None
+        sent_back = replay_headers(last)
+        last = read_dead_letter(letter_of(sent_back))
+    assert last is not None
+    assert last.delivery_count == first.delivery_count + replays
+    counted = [(DELIVERY_COUNT, str(last.delivery_count - 1).encode())]
+    before = [(DELIVERY_COUNT, str(first.delivery_count - 1).encode())]
+    own = list(headers[:-1]) if list(headers[-1:]) == before else list(headers)
+    assert sent_back == last.headers == own + counted
+
+
 @given(HEADERS)
 def test_a_foreign_record_is_told_from_a_dead_letter(headers: Headers) -> None:
     if tuple(name for name, _ in headers[-8:]) != NAMES:
@@ -91,6 +112,19 @@ def test_a_record_that_misses_one_of_our_headers_is_foreign(name: str) -> None:
     assert read_dead_letter([header for header in letter_of([]) if header[0] != name]) is None
 
 
-def test_an_offset_that_is_no_number_makes_a_record_foreign() -> None:
-    headers = [(name, b"?" if name.endswith("offset") else value) for name, value in letter_of([])]
-    assert read_dead_letter(headers) is None
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(
+            (name, value)
+            for name in NUMBERS
+            for value in (b"?", b"", b"-1", b"1_0", b" 1", "٣".encode(), b"1.0")
+        ),
+        *((TIMESTAMP, value) for value in (b"?", b"", b"2026-11-22T09:00:00", b"0001-01-01T00:00:00+09:00")),
+        *((name, b"\xff") for name in NAMES),
+    ],
+)
+def test_a_header_that_we_would_not_write_makes_a_record_foreign(name: str, value: bytes) -> None:
+    assert (
+        read_dead_letter([(known, value if known == name else old) for known, old in letter_of([])]) is None
+    )
