@@ -70,7 +70,7 @@ def replay(options: argparse.Namespace, stop: Stop) -> None:
     finally:
         progress.end()
         what = "Would send back" if options.dry_run else "Sent back"
-        say(selection.describe(f"{what} {progress.count:,} letters"))
+        say(selection.describe(f"{what}: {progress.count:,}"))
     if selection.edits_failed:
         raise PipelineError(f"--edit failed for {selection.edits_failed:,} letters, which stay as they are.")
 

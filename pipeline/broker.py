@@ -23,7 +23,8 @@ PROJECT = Path(__file__).resolve().parent.parent
 CONTAINER = "kafka"
 ENGINE_SECONDS = 10
 UP_SECONDS = 120.0
-LOCAL_TOOL = "kafka-env/bin/python -m pipeline.local_kafka"
+PYTHON = "kafka-env/bin/python"
+LOCAL_TOOL = f"{PYTHON} -m pipeline.local_kafka"
 
 
 @dataclass(frozen=True)

@@ -195,6 +195,7 @@ def _hints(kafka: Broker) -> str:
         "Look into the DLQ:",
         f"  {kafka.tool}kafka-console-consumer --bootstrap-server {kafka.servers} "
         f"--topic {ANALYTICS_DLQ} --from-beginning",
+        f"  {broker.PYTHON} dlq.py stats --bootstrap-servers {kafka.servers}",
     ]
     if kafka.stop:
         lines += ["Kafka stays up. Stop it:", f"  {kafka.stop}"]

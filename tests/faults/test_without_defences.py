@@ -31,6 +31,8 @@ class Defence(NamedTuple):
 
 LOOP = "pipeline/exactly_once.py"
 TRANSACTIONS = "pipeline/transactions.py"
+REPLAY = "pipeline/replay.py"
+REPLAYS = "tests/faults/test_replay.py::"
 TABLE = (
     Defence(
         "each record's future is asked before the commit", TRANSACTIONS,
@@ -133,6 +135,19 @@ TABLE = (
         "send_offsets_to_transaction(offsets, membership.group_id)",
         DEFENCES + "test_offsets_of_a_lost_transaction_are_never_sent_with_a_later_one",
         r"0 lost, [1-9]\d* too many|records committed: not within",  # twice, or set back
+    ),
+    Defence(
+        "all replays share one transactional id", REPLAY,
+        "TransactionalProducer(servers, TRANSACTIONAL_ID)",
+        "TransactionalProducer(servers, TRANSACTIONAL_ID + str(os.getpid()))",
+        REPLAYS + "test_replays_at_the_same_time",
+        r"0 lost, [1-9]\d* too many",
+    ),
+    Defence(
+        "a replay reads its notes back after the commit", REPLAY,
+        "                self._confirm_noted(batch, sent[-1].offset)\n", "",
+        REPLAYS + "test_a_commit_of_a_replay_that_the_broker_aborted_is_noticed",
+        r"assert \(0, \['sent",
     ),
 )  # fmt: skip
 

@@ -220,7 +220,7 @@ def test_unmended_events_die_again_until_they_were_tried_often_enough(made: Pipe
         assert len(done.stdout.splitlines()) == (1 if attempt < 3 else 0)
 
     assert f"{made.web}[2]@3 stays: tried 3 times: Object missing required field `page`" in done.stderr
-    assert "Sent back 0 letters, 2 sent back before, 1 stay" in done.stderr
+    assert "Sent back: 0, 2 sent back before, 1 stay" in done.stderr
     assert len(made.read(made.web)) == 3
     assert len(dlq(made, "replay", "--max-attempts", "4").splitlines()) == 1  # a person may insist
 
@@ -276,7 +276,7 @@ def test_foreign_records_are_listed_as_such_and_never_sent_back(made: Pipeline) 
 
     done = made.run("dlq.py", "replay", "--max-attempts", "1000000")
     assert len(done.stdout.splitlines()) == 1
-    assert f"Sent back 1 letters, {len(records)} foreign" in done.stderr
+    assert f"Sent back: 1, {len(records)} foreign" in done.stderr
     assert len(made.read(made.web)) == 1
     assert len(made.read(made.dlq)) == len(records) + 1
 
@@ -325,13 +325,13 @@ def test_a_signal_ends_a_replay_and_its_edit(made: Pipeline, number: signal.Sign
     asked = time.monotonic()
     assert running.stop(number) == 0
     assert time.monotonic() - asked < 5
-    assert "Sent back 0 letters" in running.stderr
+    assert "Sent back: 0" in running.stderr
     wait_until(lambda: not any(child.is_running() for child in children), "nothing is left of the edit")
 
     slow = made.start("dlq.py", "replay", "--rate", "0.1")
     slow.wait_for_output(1)
     assert slow.stop(number) == 0
-    assert "Sent back 1 letters" in slow.stderr
+    assert "Sent back: 1" in slow.stderr
     assert len(dlq(made, "replay").splitlines()) == 3
 
 

@@ -82,6 +82,7 @@ def test_a_signal_stops_all_four_and_leaves_none_behind(pipeline: Pipeline, numb
     assert processes_of(pipeline) == []
     assert "Traceback" not in running.stdout + running.stderr
     assert "Look into the DLQ" in running.stdout
+    assert f"dlq.py stats --bootstrap-servers {pipeline.kafka.servers}" in running.stdout
 
 
 def test_a_script_that_ends_by_itself_ends_the_run(pipeline: Pipeline) -> None:
