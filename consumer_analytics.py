@@ -20,11 +20,12 @@ from pipeline.connection import (
     ensure_topics,
     subscribe,
 )
-from pipeline.events import AnalyticsEvent, decode, printable
+from pipeline.events import AnalyticsEvent, decode
 from pipeline.options import group_name, option_parser, whole_number
 from pipeline.presence import tell_when_away
 from pipeline.process import Stop, run
 from pipeline.status import Progress, say
+from pipeline.text import printable
 
 POLL_MS = 500
 BATCH_RECORDS = 500

@@ -8,12 +8,21 @@ import argparse
 from itertools import islice
 
 from pipeline.connection import ANALYTICS_DLQ, SOURCES, ensure_topics
+from pipeline.dead_letter_queue import DeadLetterQueue
 from pipeline.letter_views import Statistics, as_json, as_line, as_page, as_way_back
-from pipeline.letters import DeadLetterQueue, Filter
-from pipeline.options import add_servers, moment, option_parser, place, rate, whole_number
+from pipeline.letters import Filter
+from pipeline.options import (
+    add_servers,
+    moment,
+    option_parser,
+    place,
+    rate,
+    shell_command,
+    whole_number,
+)
 from pipeline.process import PipelineError, Stop, run
 from pipeline.redelivery import Selection, batches
-from pipeline.replay import Replay
+from pipeline.replay import DryRun, Replay
 from pipeline.status import Progress, say
 
 EXAMPLES = """
@@ -40,8 +49,8 @@ def count_letters(options: argparse.Namespace, stop: Stop) -> None:
 
 
 def show_letter(options: argparse.Namespace, stop: Stop) -> None:
-    """Print everything about the letter of one source record (several, if several groups read it)."""
-    letters = DeadLetterQueue(options.bootstrap_servers, stop).letters()
+    """Print everything about the letter of one source record (several, if it died in several groups)."""
+    letters = DeadLetterQueue(options.bootstrap_servers, stop).letters(Filter())
     found = [letter for letter in letters if options.place in (letter.place, letter.lies_at)]
     if not found:
         raise PipelineError(f"{ANALYTICS_DLQ} has no letter of {options.place}. See `python3 dlq.py list`.")
@@ -50,29 +59,28 @@ def show_letter(options: argparse.Namespace, stop: Stop) -> None:
 
 def replay(options: argparse.Namespace, stop: Stop) -> None:
     """Choose letters, edit them, send a batch of them back in a transaction, print, until all are done."""
-    sender = None if options.dry_run else Replay(options.bootstrap_servers, stop)
-    queue = sender.queue if sender else DeadLetterQueue(options.bootstrap_servers, stop)
-    selection = Selection(queue.source_partitions(), options.max_attempts, stop)
-    taken = islice(selection.take(queue.letters(_filter(options))), options.limit)
-    outgoing = selection.edit(taken, options.edit) if options.edit else taken
+    sender = (DryRun if options.dry_run else Replay)(options.bootstrap_servers, stop)
+    selection = Selection(sender.queue.source_partitions(), options.max_attempts, stop)
+    going = selection.take(sender.queue.letters(_filter(options)))
+    if options.edit:
+        going = selection.edit(going, options.edit)
     say(f"Replaying {ANALYTICS_DLQ} at {options.bootstrap_servers}; Ctrl-C to stop.")
 
     progress = Progress("letters")
     try:
-        for batch in batches(outgoing, 0 if options.dry_run else options.rate, stop):
-            if stop.requested:
-                break
-            # All of the batch or nothing of it; so a line printed here is a fact, not an attempt.
-            places = sender.send_back(batch) if sender else [None] * len(batch)
-            for letter, sent_to in zip(batch, places, strict=True):
-                print(as_way_back(letter, sent_to))
-            progress.add(len(batch))
+        for batch in batches(islice(going, options.limit), 0 if options.dry_run else options.rate, stop):
+            # All of a batch or nothing of it; so a line printed here is a fact, not an attempt.
+            for outgoing, place, refusal in sender.send_back(batch):
+                if refusal:
+                    selection.keep(outgoing, refusal)
+                    continue
+                progress.add()
+                print(as_way_back("would send" if options.dry_run else "sent", outgoing, place), flush=True)
     finally:
         progress.end()
-        what = "Would send back" if options.dry_run else "Sent back"
-        say(selection.describe(f"{what}: {progress.count:,}"))
-    if selection.edits_failed:
-        raise PipelineError(f"--edit failed for {selection.edits_failed:,} letters, which stay as they are.")
+        say(selection.describe(f"{'Would send' if options.dry_run else 'Sent'} back: {progress.count:,}"))
+    if selection.failed:
+        raise PipelineError(f"{selection.failed:,} letters could not be sent back; they stay as they are.")
 
 
 def parse_options() -> argparse.Namespace:
@@ -101,7 +109,9 @@ def parse_options() -> argparse.Namespace:
     command.set_defaults(run=show_letter)
     command = commands.add_parser("replay", parents=[filters, limit], help="send letters back, each once")
     command.add_argument("--dry-run", action="store_true", help="tell what would go where, send nothing")
-    command.add_argument("--edit", metavar="COMMAND", help="send what this prints when it reads a value")
+    command.add_argument(
+        "--edit", type=shell_command, metavar="COMMAND", help="send what this prints when it reads a value"
+    )
     command.add_argument(
         "--max-attempts", type=whole_number(1), default=3, metavar="N",
         help="leave letters that were tried as often (default: %(default)s)",

@@ -7,8 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from pipeline.events import printable
-from pipeline.process import PipelineError
+from pipeline.text import printable
 
 NO_SUCH_COMMAND = (126, 127)  # POSIX, Shell Command Language, 2.8.2
 LIMIT_SECONDS = 60.0
@@ -17,6 +16,10 @@ LOOK_SECONDS = 0.2
 
 class EditFailedError(Exception):
     """The command gave no new value; the message says why, on one line, in printable characters."""
+
+
+class NoSuchCommandError(EditFailedError):
+    """It ended as a shell does that does not find a command, or can't run it."""
 
 
 def edited(command: str, value: bytes | None, stopped: Callable[[], bool]) -> bytes:
@@ -31,7 +34,7 @@ def edited(command: str, value: bytes | None, stopped: Callable[[], bool]) -> by
         What it prints. A line feed at its end is dropped, as most commands add one, unless the value has one.
 
     Raises:
-        PipelineError: there is no such command.
+        NoSuchCommandError: most likely there is none.
         EditFailedError: it fails, prints nothing, takes longer than LIMIT_SECONDS, or it is stopped.
     """
     original = value or b""
@@ -41,10 +44,9 @@ def edited(command: str, value: bytes | None, stopped: Callable[[], bool]) -> by
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as process:  # fmt: skip
         printed, errors = _communicate(process, original, stopped)
-    if process.returncode in NO_SUCH_COMMAND:
-        raise PipelineError(f"--edit can't be run: {_told(process.returncode, errors)}")
     if process.returncode:
-        raise EditFailedError(_told(process.returncode, errors))
+        failure = NoSuchCommandError if process.returncode in NO_SUCH_COMMAND else EditFailedError
+        raise failure(_told(process.returncode, errors))
     new = printed if original.endswith(b"\n") else printed.removesuffix(b"\n")
     if not new:
         raise EditFailedError("it printed nothing")

@@ -13,6 +13,8 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta, Struct
 
+from pipeline.text import printable
+
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
 # Beyond 64 bits most databases and languages downstream could not hold the number.
@@ -78,13 +80,6 @@ _decode_web_event = msgspec.json.Decoder(WebEvent).decode
 _decode_purchase_event = msgspec.json.Decoder(PurchaseEvent).decode
 encode: Callable[[AnalyticsEvent], bytes] = msgspec.json.Encoder().encode
 decode: Callable[[bytes], AnalyticsEvent] = msgspec.json.Decoder(AnalyticsEvent).decode
-
-
-def printable(text: str) -> str:
-    """Escape what a terminal would obey instead of show: whoever wrote the event chose these letters."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text
-    )
 
 
 def normalize_web(value: bytes | None) -> AnalyticsEvent:

@@ -177,7 +177,7 @@ class ExactlyOnce:
             return  # the batch is lost already; poll() gives its records again
         clients = self._batch.clients
         partition = record.partition % clients.partitions[topic]
-        clients.producer.send(topic, partition, record, value, headers)
+        clients.producer.send(topic, partition, record.key, value, headers, record.timestamp)
 
     def commit(self) -> bool:
         """Commit the batch: what was sent, and the offsets of what was read.

@@ -1,19 +1,14 @@
-"""Dead letters as text and as JSON, safe for a terminal.
-
-Whoever sent an event chose its bytes: none that a terminal would obey instead of show is printed as it is.
-"""
+"""Dead letters as text and as JSON, safe for a terminal. Pure."""
 
 from base64 import b64encode
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import msgspec
-
 from pipeline.connection import ANALYTICS_DLQ
-from pipeline.events import printable
-from pipeline.letters import Letter, moment
+from pipeline.letters import Letter, time_of
 from pipeline.redelivery import Outgoing
+from pipeline.text import bytes_text, json_text, printable, time_text
 
 START_CHARACTERS = 60
 BYTES_PER_CHARACTER = 4  # at most, in UTF-8
@@ -50,17 +45,17 @@ def as_json(letter: Letter) -> str:
     return json_text(fields)
 
 
-def as_way_back(outgoing: Outgoing, sent_to: str | None) -> str:
+def as_way_back(what: str, outgoing: Outgoing, place: str) -> str:
     """Give in one line what goes where, its value in full.
 
     Args:
+        what: happens.
         outgoing: the letter and the value that it goes with.
-        sent_to: its place in its source; None if it was not sent.
+        place: where to.
     """
     letter, dead, value = outgoing
-    what, where = ("sent", sent_to) if sent_to else ("would send", f"{dead.topic}[{dead.partition}]")
     return (
-        f"{what} {letter.place} -> {where}  attempt {dead.delivery_count + 1}  "
+        f"{what} {letter.place} -> {place}  attempt {dead.delivery_count + 1}  "
         f"key {bytes_text(letter.record.key)}  {bytes_text(value)}"
     )
 
@@ -78,7 +73,7 @@ def as_page(letter: Letter) -> str:
         ]
     lines += [
         ("lies at", letter.lies_at),
-        ("timestamp", time_text(moment(record.timestamp))),
+        ("timestamp", time_text(time_of(record.timestamp))),
         ("key", bytes_text(record.key)),
         *(("header", f"{name}: {bytes_text(value)}") for name, value in letter.headers),
         ("value", f"{len(record.value or b'')} bytes"),
@@ -142,32 +137,6 @@ class Statistics:
 
     def _largest_first(self) -> list[Group]:
         return sorted(self._groups.values(), key=lambda group: (-group.count, group.source, group.reason))
-
-
-def bytes_text(content: bytes | None) -> str:
-    """Give bytes for a terminal: what is not UTF-8 as \\xff, what is not printable escaped."""
-    if content is None:
-        return "(null)"
-    return printable(content.decode(errors="backslashreplace")) or "(empty)"
-
-
-def time_text(when: datetime) -> str:
-    """Give a time in UTC for a person, such as 2026-11-22T04:35:43Z."""
-    return when.isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def json_text(value: object) -> str:
-    """Give JSON in which what is not printable is escaped, too."""
-    text = msgspec.json.encode(value).decode()
-    if text.isprintable():
-        return text
-    return "".join(letter if letter.isprintable() else _json_escape(letter) for letter in text)
-
-
-def _json_escape(letter: str) -> str:
-    """RFC 8259, section 7: a letter beyond 16 bits is two escapes."""
-    units = letter.encode("utf-16-be")
-    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
 
 
 def _json_bytes(name: str, content: bytes | None) -> dict[str, str | None]:

@@ -1,36 +1,28 @@
-"""Reads analytics-dlq, in the order in which the letters died, and what a replay has noted about them.
+"""What dlq.py calls a letter: a record of the dead letter queue. Pure: reads nothing, sends nothing."""
 
-The notes are the topic analytics-dlq-replays: a record for each letter that was sent back, written in the
-same transaction as the letter.
-"""
-
-import heapq
-import time
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import NamedTuple
 
-from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 
-from pipeline.connection import (
-    ANALYTICS_DLQ,
-    DLQ_REPLAYS,
-    SOURCES,
-    client_settings,
-    connect,
-    count_partitions,
-)
+from pipeline.connection import SOURCES
 from pipeline.dead_letters import DeadLetter, Headers, Record, read_dead_letter
-from pipeline.process import PipelineError, Stop
 
-POLL_MS = 500
-MAX_RECORDS = 10_000  # what one fetch brings is taken whole, as the next partition may be another
-PATIENCE_SECONDS = 10
-PATIENCE_MS = PATIENCE_SECONDS * 1000
-NOTES = TopicPartition(DLQ_REPLAYS, 0)
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+CREATE_TIME = 0  # what a record's timestamp is, unless its topic says that the broker sets it
 FOREIGN = "foreign record, not a dead letter of this pipeline"
+
+
+class Unreadable(NamedTuple):
+    """In place of a record that kafka-python can't read, such as one with a header name that is not UTF-8."""
+
+    topic: str
+    partition: int
+    offset: int
+    headers: Headers = ()
+    timestamp: int = -1
+    key: None = None
+    value: None = None
 
 
 class Letter(NamedTuple):
@@ -42,7 +34,7 @@ class Letter(NamedTuple):
         sent_back_at: when a replay sent it back to its source, if one did.
     """
 
-    record: ConsumerRecord
+    record: ConsumerRecord | Unreadable
     dead: DeadLetter | None
     sent_back_at: datetime | None
 
@@ -74,7 +66,7 @@ class Letter(NamedTuple):
     @property
     def died_at(self) -> datetime:
         """When; of a foreign record its timestamp."""
-        return self.dead.died_at if self.dead else moment(self.record.timestamp)
+        return self.dead.died_at if self.dead else time_of(self.record.timestamp)
 
 
 class Filter(NamedTuple):
@@ -99,125 +91,30 @@ class Filter(NamedTuple):
         )
 
 
-ALL = Filter()
-
-
-class DeadLetterQueue:
-    """The queue and the notes, read by one consumer, a partition at a time."""
-
-    def __init__(self, servers: str, stop: Stop) -> None:
-        """Connect.
-
-        Args:
-            servers: bootstrap servers.
-            stop: ends the reading, wherever it is.
-
-        Raises:
-            KafkaError: the broker is away, or refuses.
-        """
-        self.sent_back: dict[bytes, datetime] = {}
-        self._positions: dict[TopicPartition, int] = {}
-        self._stop = stop
-        self._consumer = connect(
-            KafkaConsumer,
-            **client_settings(servers),
-            enable_auto_commit=False,
-            isolation_level="read_committed",
-            auto_offset_reset="earliest",
-        )
-        self._letters = [
-            TopicPartition(ANALYTICS_DLQ, number)
-            for number in range(count_partitions(self._consumer, ANALYTICS_DLQ))
-        ]
-        # Without replays there are no notes, and asking for their partitions might make the topic.
-        self._notes = [NOTES] if DLQ_REPLAYS in self._consumer.topics() else []
-
-    def letters(self, wanted: Filter = ALL) -> Iterator[Letter]:
-        """Give the letters that are there now, those that died first first.
-
-        Args:
-            wanted: which of them.
-
-        Raises:
-            PipelineError: the broker does not answer any more.
-            KafkaError: it refuses.
-        """
-        for end in self._consumer.end_offsets(self._notes, timeout_ms=PATIENCE_MS).values():
-            self.read_notes(end)
-        ends = self._consumer.end_offsets(self._letters, timeout_ms=PATIENCE_MS)
-        of_partitions = (map(self._letter, self._read(partition, end)) for partition, end in ends.items())
-        yield from filter(wanted.takes, heapq.merge(*of_partitions, key=lambda letter: letter.died_at))
-
-    def source_partitions(self) -> dict[str, int]:
-        """Tell how many partitions each source has."""
-        return {topic: count_partitions(self._consumer, topic) for topic in SOURCES.values()}
-
-    def read_notes(self, end: int) -> None:
-        """Read what replays have noted, on to this offset.
-
-        A note without a value takes back an earlier one: that letter may be sent back once more.
-
-        Args:
-            end: the offset behind the last note.
-
-        Raises:
-            PipelineError: the broker does not answer any more.
-            KafkaError: it refuses.
-        """
-        for record in self._read(NOTES, end):
-            if record.value is None:
-                self.sent_back.pop(record.key, None)
-            else:
-                self.sent_back[record.key] = moment(record.timestamp)
-
-    def _letter(self, record: ConsumerRecord) -> Letter:
-        dead = read_dead_letter(record.headers)
-        if dead is None or dead.topic not in SOURCES.values():
-            return Letter(record, None, None)
-        return Letter(record, dead, self.sent_back.get(identity(record, dead)))
-
-    def _read(self, partition: TopicPartition, end: int) -> Iterator[ConsumerRecord]:
-        position = self._positions.get(partition, 0)
-        give_up = time.monotonic() + PATIENCE_SECONDS
-        while position < end and not self._stop.requested:
-            # Not with pause(): records that were fetched before it are sometimes never given out after it.
-            if self._consumer.assignment() != {partition}:
-                self._consumer.assign([partition])
-                self._consumer.seek(partition, position)
-            records = self._consumer.poll(timeout_ms=POLL_MS, max_records=MAX_RECORDS).get(partition, [])
-            before, position = position, self._consumer.position(partition, timeout_ms=PATIENCE_MS)
-            self._positions[partition] = position
-            if position > before:  # also past records that were aborted
-                yield from (record for record in records if record.offset < end)
-                give_up = time.monotonic() + PATIENCE_SECONDS
-            elif time.monotonic() > give_up:
-                raise PipelineError(
-                    f"{partition.topic}[{partition.partition}]@{position} could not be read for "
-                    f"{PATIENCE_SECONDS} s. Is Kafka still there? Start again."
-                )
+def own_letter(record: ConsumerRecord) -> DeadLetter | None:
+    """Read the headers of a record in the queue; None for a foreign one, also one of a foreign source."""
+    dead = read_dead_letter(record.headers)
+    return dead if dead and dead.topic in SOURCES.values() else None
 
 
 def identity(record: ConsumerRecord, dead: DeadLetter) -> bytes:
-    """Give the name of the event that died, for the notes.
+    """Give the name of the event that died, for the notes of replays.
 
-    Its place in the source, whatever number of groups made a dead letter of it; and its timestamp, as a topic
-    that was deleted and made anew counts its offsets from 0 again.
+    Its place in the source, so that it is the same in whatever number of groups it died. And its timestamp,
+    because a topic that was deleted and made anew counts its offsets from 0 again.
 
     Args:
         record: the dead letter.
         dead: what its headers say.
     """
-    return f"{dead.topic}:{dead.partition}:{dead.offset}:{record.timestamp}".encode()
+    sent_at = record.timestamp if record.timestamp_type == CREATE_TIME else ""
+    return f"{dead.topic}:{dead.partition}:{dead.offset}:{sent_at}".encode()
 
 
-def moment(milliseconds: int) -> datetime:
-    """Give a record's timestamp as a time in UTC; one that is no time at all as the beginning of 1970.
-
-    Args:
-        milliseconds: since 1970.
-    """
+def time_of(timestamp: int) -> datetime:
+    """Give a record's timestamp (milliseconds since 1970) in UTC; one beyond all calendars as 1970."""
     try:
-        return EPOCH + timedelta(milliseconds=milliseconds)
+        return EPOCH + timedelta(milliseconds=timestamp)
     except OverflowError:
         return EPOCH
 

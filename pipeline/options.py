@@ -71,6 +71,17 @@ def group_name(text: str) -> str:
     return text
 
 
+def shell_command(text: str) -> str:
+    """Read a command for the shell.
+
+    Raises:
+        argparse.ArgumentTypeError: it is empty, as that of a variable that is not set.
+    """
+    if not text.strip():
+        raise argparse.ArgumentTypeError("there is no command")
+    return text
+
+
 def rate(text: str) -> float:
     """Read a number per second, 0 for as fast as it goes.
 

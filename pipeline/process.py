@@ -1,5 +1,6 @@
 """How every script starts, stops and fails: Ctrl-C, one clear line for an error, exit codes."""
 
+import codecs
 import io
 import os
 import signal
@@ -13,6 +14,7 @@ from typing import NoReturn
 from kafka.errors import KafkaError
 
 from pipeline.status import say
+from pipeline.text import json_escape, printable
 
 EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 STOP_SECONDS = 4.0
@@ -22,6 +24,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last one: the te
 
 class PipelineError(Exception):
     """Something a user can mend; the message says in one line what was tried and what to do."""
+
+
+class Stopped(Exception):
+    """A stop was requested, and what was going on has ended because of it."""
 
 
 class Stop:
@@ -108,8 +114,9 @@ def run(main: Callable[[], None], name: str | None = None) -> None:
         _fail(name, f"Kafka refused: {error}")
     except KeyboardInterrupt:  # in a command that has no Stop
         os._exit(EXIT_INTERRUPTED)
-    except BrokenPipeError:  # the reader left: `consumer_analytics.py | head`
-        pass
+    except (Stopped, BrokenPipeError):  # or the reader left: `consumer_analytics.py | head`
+        with suppress(OSError):
+            sys.stdout.flush()
     except OSError as error:  # of what is not Kafka, such as stdout on a full disk
         _fail(name, str(error))
     os._exit(EXIT_DONE)
@@ -117,12 +124,21 @@ def run(main: Callable[[], None], name: str | None = None) -> None:
 
 def _make_printable() -> None:
     """Print whatever comes: in a terminal that knows no Korean, and into a stdout that was closed."""
+    codecs.register_error("escape", _escape)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors="escape")
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115, it stays open
 
 
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    """Escape what a terminal's encoding does not have so that JSON stays JSON."""
+    assert isinstance(error, UnicodeEncodeError)
+    return "".join(map(json_escape, error.object[error.start : error.end])), error.end
+
+
 def _fail(name: str, message: str) -> NoReturn:
-    say(f"{name}: {' '.join(message.split())}")
+    with suppress(OSError):  # what was printed before
+        sys.stdout.flush()
+    say(printable(f"{name}: {' '.join(message.split())}"))
     os._exit(EXIT_FAILED)

@@ -5,13 +5,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from pipeline.dead_letters import DeadLetter
-from pipeline.edit import EditFailedError, edited
-from pipeline.events import printable
+from pipeline.edit import EditFailedError, NoSuchCommandError, edited
 from pipeline.letters import Letter, identity
-from pipeline.process import Stop
+from pipeline.process import PipelineError, Stop, Stopped
 from pipeline.status import say
+from pipeline.text import printable
 
-# One transaction takes as much, and gathers no longer: a kill costs no more than that.
+# A transaction takes as much, and is gathered for no longer: a kill costs no more than that.
 MAX_BATCH_LETTERS = 500
 MAX_BATCH_BYTES = 16 * 1024 * 1024
 MAX_BATCH_SECONDS = 1.0
@@ -29,7 +29,7 @@ class Selection:
     """Takes the letters that can go back, and remembers why others stay.
 
     Attributes:
-        edits_failed: how many stay for that reason.
+        failed: how many stay although they were to go.
     """
 
     def __init__(self, partitions: Mapping[str, int], max_attempts: int, stop: Stop) -> None:
@@ -40,12 +40,13 @@ class Selection:
             max_attempts: a letter that was tried as often stays.
             stop: ends an edit.
         """
-        self.edits_failed = 0
+        self.failed = 0
         self._partitions = partitions
         self._max_attempts = max_attempts
         self._stop = stop
-        self._taken: set[bytes] = set()
-        self._sent_back = 0
+        self._seen: set[bytes] = set()
+        self._twice = 0
+        self._before = 0
         self._foreign = 0
         self._stay: list[str] = []
 
@@ -55,16 +56,20 @@ class Selection:
             dead = letter.dead
             if dead is None:
                 self._foreign += 1
-            elif letter.sent_back_at or identity(letter.record, dead) in self._taken:
-                self._sent_back += 1
+                continue
+            event = identity(letter.record, dead)
+            if letter.sent_back_at:
+                self._before += 1
+            elif event in self._seen:
+                self._twice += 1
             elif obstacle := self._obstacle(dead):
-                self._stay.append(printable(f"{letter.place} stays: {obstacle}"))
+                self._stay.append(_stays(letter, obstacle))
             else:
-                self._taken.add(identity(letter.record, dead))
                 yield Outgoing(letter, dead, letter.record.value)
+            self._seen.add(event)
 
     def edit(self, taken: Iterable[Outgoing], command: str) -> Iterator[Outgoing]:
-        """Give letters with the values that a command makes of theirs, and leave out those it fails for.
+        """Give letters with the values that a command makes of theirs, without those it fails for.
 
         Args:
             taken: from take().
@@ -72,27 +77,44 @@ class Selection:
 
         Raises:
             PipelineError: there is no such command.
+            Stopped: a stop was requested.
         """
+        some_succeeded = False
         for letter, dead, value in taken:
             try:
-                yield Outgoing(letter, dead, edited(command, value, lambda: self._stop.requested))
+                new = edited(command, value, lambda: self._stop.requested)
             except EditFailedError as error:
                 if self._stop.requested:
-                    return
-                self.edits_failed += 1
-                say(printable(f"{letter.place} stays: --edit failed: {error}"))
+                    raise Stopped from error
+                if isinstance(error, NoSuchCommandError) and not some_succeeded:
+                    raise PipelineError(f"--edit can't be run: {error}") from error
+                self.failed += 1
+                say(_stays(letter, f"--edit failed: {error}"))
+            else:
+                some_succeeded = True
+                yield Outgoing(letter, dead, new)
+
+    def keep(self, refused: Outgoing, why: str) -> None:
+        """Count a letter that could not be sent among those that stay.
+
+        Args:
+            refused: the letter.
+            why: what the broker said.
+        """
+        self.failed += 1
+        self._stay.append(_stays(refused.letter, why))
 
     def describe(self, sent: str) -> str:
         """Give a summary: the letters that stay by their names, then how many there are of which kind.
 
         Args:
-            sent: what to say of those that were taken.
+            sent: what to say of those that were sent.
         """
         counts = {
-            "sent back before": self._sent_back,
+            "sent back before": self._before,
+            "second letters of an event": self._twice,
             "foreign": self._foreign,
             "stay": len(self._stay),
-            "stay because --edit failed": self.edits_failed,
         }
         others = [f"{count:,} {what}" for what, count in counts.items() if count]
         return "\n".join([*self._stay, ", ".join([sent, *others])])
@@ -114,17 +136,20 @@ def batches(letters: Iterable[Outgoing], rate: float, stop: Stop) -> Iterator[li
         stop: ends the waiting for the next batch.
     """
     most = min(MAX_BATCH_LETTERS, max(1, int(rate * MAX_BATCH_SECONDS))) if rate else MAX_BATCH_LETTERS
-    started = time.monotonic()
-    given, size, gathered_by = 0, 0, started + MAX_BATCH_SECONDS
     batch: list[Outgoing] = []
+    size, gather_until, not_before = 0, time.monotonic() + MAX_BATCH_SECONDS, time.monotonic()
     for outgoing in letters:
         batch.append(outgoing)
         size += len(outgoing.value or b"")
-        if len(batch) >= most or size >= MAX_BATCH_BYTES or time.monotonic() > gathered_by:
+        if len(batch) >= most or size >= MAX_BATCH_BYTES or time.monotonic() > gather_until:
+            stop.wait(not_before - time.monotonic())
+            not_before = time.monotonic() + (len(batch) / rate if rate else 0)
             yield batch
-            given += len(batch)
-            if rate:
-                stop.wait(started + given / rate - time.monotonic())
-            batch, size, gathered_by = [], 0, time.monotonic() + MAX_BATCH_SECONDS
+            batch, size, gather_until = [], 0, time.monotonic() + MAX_BATCH_SECONDS
     if batch:
+        stop.wait(not_before - time.monotonic())
         yield batch
+
+
+def _stays(letter: Letter, why: str) -> str:
+    return printable(f"{letter.place} stays: {why}")

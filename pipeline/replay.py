@@ -1,4 +1,4 @@
-"""Sends dead letters back to where they came from: each once, whoever dies when.
+"""Sends dead letters back to where they came from: each once, whatever dies when.
 
 A letter and the note that it was sent back are one transaction, and there is one transactional id for all
 replays: who starts a replay ends the one before, aborts what that one left open, and reads all of its notes.
@@ -6,7 +6,7 @@ replays: who starts a replay ends the one before, aborts what that one left open
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, NoReturn
 
 import msgspec
@@ -14,84 +14,140 @@ from kafka.admin import ConfigResource
 from kafka.errors import KafkaError
 
 from pipeline.connection import DLQ_REPLAYS, PREFIX, admin_client, create_topics
+from pipeline.dead_letter_queue import NOTES, DeadLetterQueue
 from pipeline.dead_letters import replay_headers
-from pipeline.letters import NOTES, DeadLetterQueue, Letter, identity
-from pipeline.process import EXIT_FAILED, PipelineError, Stop
+from pipeline.letters import identity
+from pipeline.process import EXIT_FAILED, PipelineError, Stop, Stopped
 from pipeline.redelivery import Outgoing
 from pipeline.status import say
-from pipeline.transactions import HANG_SECONDS, TransactionalProducer, is_fenced, told
+from pipeline.transactions import HANG_SECONDS, RefusedError, TransactionalProducer, is_fenced, told
 from pipeline.watchdog import Watchdog
 
 TRANSACTIONAL_ID = PREFIX + "dlq-replay"
-GO_ON = "What was told as sent back is noted: start the replay again, and it goes on with the others."
+GO_ON = "What was told as sent is noted: start the replay again, and it goes on with the others."
 KEEP_NOTES = {"cleanup.policy": "compact"}  # a note is never too old
 
 
-class _Note(NamedTuple):
-    """What TransactionalProducer.send() takes from a record."""
+class Outcome(NamedTuple):
+    """What became of a letter: where it is now, or why the source does not take it."""
 
-    key: bytes
-    timestamp: int
+    outgoing: Outgoing
+    place: str
+    refusal: str = ""
 
 
 class Replay:
-    """The one replay that may write."""
+    """The one replay that may send.
+
+    Attributes:
+        queue: to read the letters from; its notes tell which were sent back before.
+    """
 
     def __init__(self, servers: str, stop: Stop) -> None:
         """Make the topic of the notes if it is missing, and end a replay that runs.
 
         Args:
             servers: bootstrap servers.
-            stop: ends the reading of the queue.
+            stop: ends the reading, and the sending between two transactions.
 
         Raises:
             PipelineError, KafkaError: the broker is away, or refuses.
         """
         _ensure_notes(servers)
-        self._watchdog = Watchdog(HANG_SECONDS, _give_up)
-        self._producer = TransactionalProducer(servers, TRANSACTIONAL_ID)
-        # Not before: only now can nobody else write notes any more.
         self.queue = DeadLetterQueue(servers, stop)
+        self._servers = servers
+        self._stop = stop
+        self._watchdog = Watchdog(HANG_SECONDS, _give_up)
+        self._producer = self._begin()
 
-    def send_back(self, batch: Sequence[Outgoing]) -> list[str]:
-        """Send letters back, all of them or none.
+    def send_back(self, batch: Sequence[Outgoing]) -> Iterator[Outcome]:
+        """Send letters back, all of them or none; only if the source refuses some, one by one.
 
         Args:
             batch: the letters; those of a partition in their order.
 
-        Returns:
-            The place of each in its source.
-
         Raises:
             PipelineError: not sent back, or that is not known; the notes will tell.
+            Stopped: a stop was requested.
         """
-        now = int(time.time() * 1000)
+        if self._stop.requested:
+            raise Stopped
+        try:
+            yield from self._transaction(batch)
+        except RefusedError as error:
+            self._producer.close()  # not abort(): after a refusal, no transaction of this client succeeds
+            self._producer = self._begin()
+            if len(batch) == 1:
+                yield Outcome(batch[0], "", str(error))
+            else:
+                for outgoing in batch:
+                    yield from self.send_back([outgoing])
+
+    def _begin(self) -> TransactionalProducer:
+        producer = TransactionalProducer(self._servers, TRANSACTIONAL_ID)
+        # Not before: only now can nobody else write notes any more.
+        self.queue.read_notes()
+        return producer
+
+    def _transaction(self, batch: Sequence[Outgoing]) -> list[Outcome]:
         try:
             with self._watchdog.watch("The transaction"):
-                self._producer.begin()
-                for letter, dead, value in batch:
-                    headers = replay_headers(dead)
-                    self._producer.send(dead.topic, dead.partition, letter.record, value, headers)
-                    note = _Note(identity(letter.record, dead), now)
-                    text = _note_text(letter, value)
-                    self._producer.send(NOTES.topic, NOTES.partition, note, text, ())
-                sent = self._producer.commit()
-                self._confirm_noted(batch, sent[-1].offset)
+                return self._send_with_notes(batch)
         except KafkaError as error:
             held_up = "Another replay was started, or this one was held up for too long."
-            raise PipelineError(f"{held_up if is_fenced(error) else told(error)} {GO_ON}") from error
-        return [f"{at.topic}[{at.partition}]@{at.offset}" for at in sent[::2]]
+            reason = f"{held_up if is_fenced(error) else told(error)} {GO_ON}"
+            if self._stop.requested:
+                say(reason)
+                raise Stopped from error
+            raise PipelineError(reason) from error
 
-    def _confirm_noted(self, batch: Sequence[Outgoing], last_note: int) -> None:
-        """Ask the broker: the client's commit can return normally although the broker aborted."""
-        self.queue.read_notes(last_note + 1)
-        if any(identity(letter.record, dead) not in self.queue.sent_back for letter, dead, _ in batch):
-            raise KafkaError("the transaction was aborted")
+    def _send_with_notes(self, batch: Sequence[Outgoing]) -> list[Outcome]:
+        # Another replay may have been here, between two producers of this one.
+        events = {identity(outgoing.letter.record, outgoing.dead): outgoing for outgoing in batch}
+        left = {event: outgoing for event, outgoing in events.items() if event not in self.queue.sent_back}
+        if not left:
+            return []
+        self._producer.begin()
+        for letter, dead, value in left.values():
+            record, headers = letter.record, replay_headers(dead)
+            self._producer.send(dead.topic, dead.partition, record.key, value, headers, record.timestamp)
+        now = int(time.time() * 1000)
+        for event, (letter, _, value) in left.items():
+            note = {"dead_letter": letter.lies_at, "edited": value != letter.record.value}  # for people
+            self._producer.send(NOTES.topic, NOTES.partition, event, msgspec.json.encode(note), (), now)
+        sent = self._producer.commit()
+        # Ask the broker: commit() can return although the broker aborted.
+        self.queue.read_notes(sent[-1].offset + 1)
+        if not left.keys() <= self.queue.sent_back.keys():
+            raise KafkaError("the broker aborted the transaction")
+        return [
+            Outcome(outgoing, f"{at.topic}[{at.partition}]@{at.offset}")
+            for outgoing, at in zip(left.values(), sent, strict=False)  # behind the letters come the notes
+        ]
 
 
-def _note_text(letter: Letter, value: bytes | None) -> bytes:
-    """What a person who looks into the notes reads; the key is what counts."""
-    return msgspec.json.encode({"dead_letter": letter.lies_at, "edited": value != letter.record.value})
+class DryRun:
+    """Sends nothing, and does not end a replay that runs.
+
+    Attributes:
+        queue: to read the letters from.
+    """
+
+    def __init__(self, servers: str, stop: Stop) -> None:
+        """Connect.
+
+        Args:
+            servers: bootstrap servers.
+            stop: ends the reading.
+
+        Raises:
+            KafkaError: the broker is away, or refuses.
+        """
+        self.queue = DeadLetterQueue(servers, stop)
+
+    def send_back(self, batch: Sequence[Outgoing]) -> Iterator[Outcome]:
+        """Tell where letters would go."""
+        return (Outcome(outgoing, f"{outgoing.dead.topic}[{outgoing.dead.partition}]") for outgoing in batch)
 
 
 def _ensure_notes(servers: str) -> None:

@@ -1,8 +1,8 @@
 """A producer whose records count together or not at all.
 
 What kafka-python 3.0.12 does between begin and commit when something fails is told here, at the place that
-defends against it. An error ends the producer: an aborted transaction leaves state behind in the client that
-the next one would send again, so whoever gets one closes it and makes a new one.
+defends against it. A KafkaError ends the producer: an aborted transaction leaves state behind in the client
+that the next one would send again, so whoever gets one closes it and makes a new one.
 """
 
 import re
@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kafka import KafkaProducer
-from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import (
     AuthorizationError,
     CorruptRecordError,
@@ -58,6 +57,8 @@ FINAL_ERRORS = (
     UnsupportedCodecError,
     UnsupportedVersionError,
 )
+# Of these, those that are about one record, and not about the topic.
+REFUSALS = (InvalidRecordError, InvalidTimestampError, MessageSizeTooLargeError)
 FENCED = (ProducerFencedError, InvalidProducerEpochError)
 ADVICE: dict[type[KafkaError], str] = {
     MessageSizeTooLargeError: "Raise max.message.bytes of the topic (kafka-configs --alter).",
@@ -74,6 +75,10 @@ class BytesOrNull(Serializer):  # type: ignore[misc]  # the client has no types
     def serialize(self, topic: str, headers: object, data: object) -> object:
         """Give what goes on the wire."""
         return None if data is NULL else data
+
+
+class RefusedError(PipelineError):
+    """A topic does not take a record."""
 
 
 class TransactionalProducer:
@@ -121,20 +126,22 @@ class TransactionalProducer:
         self,
         topic: str,
         partition: int,
-        record: ConsumerRecord,
+        key: bytes | None,
         value: bytes | None,
         headers: Sequence[tuple[str, bytes | None]],
+        timestamp: int,
     ) -> None:
-        """Send what became of a record, with that record's key and timestamp; commit() tells of errors.
+        """Send a record; commit() tells of errors.
 
         A header whose value is null gets an empty one: kafka-python can't send null there.
 
         Args:
             topic: where to.
             partition: its number there.
-            record: whose key and timestamp to take.
-            value: the value to send.
-            headers: the headers to send.
+            key: of the record.
+            value: of the record.
+            headers: of the record.
+            timestamp: milliseconds since 1970; the time of now where it is negative.
         """
         if self._error is not None:
             return  # the transaction is lost already; commit() says why
@@ -142,10 +149,10 @@ class TransactionalProducer:
             future = self._client.send(
                 topic,
                 value=NULL if value is None else value,
-                key=record.key,
+                key=key,
                 headers=[(name, content or b"") for name, content in headers],
                 partition=partition,
-                timestamp_ms=record.timestamp if record.timestamp >= 0 else None,
+                timestamp_ms=timestamp if timestamp >= 0 else None,
             )
         except KafkaError as error:
             self._error = error
@@ -173,7 +180,8 @@ class TransactionalProducer:
 
         Raises:
             KafkaError: it is not known to be committed.
-            PipelineError: a topic does not take a record; a person has to mend something first.
+            RefusedError: a topic does not take one of the records.
+            PipelineError: another error that a person has to mend first.
         """
         sent = self._confirm_sent()
         if offsets:
@@ -193,7 +201,9 @@ class TransactionalProducer:
         # of their own.
         final = {topic: error for topic, error in failed if isinstance(error, FINAL_ERRORS)}
         if final:
-            raise PipelineError(f"Topic {' or '.join(final)}: {told(next(iter(final.values())))}")
+            error = next(iter(final.values()))
+            kind = RefusedError if isinstance(error, REFUSALS) else PipelineError
+            raise kind(f"Topic {' or '.join(final)}: {told(error)}")
         if self._error is not None:
             raise self._error
         if failed:
@@ -238,7 +248,7 @@ def close_in_background(close: Callable[..., None], **arguments: object) -> None
 def told(error: KafkaError) -> str:
     """Give an error and what to do about it, for a person, in whole sentences."""
     advice = next((text for kind, text in ADVICE.items() if isinstance(error, kind)), "")
-    what = re.sub(r"^\[Error \d+] ", "", str(error)).rstrip(".")
+    what = re.sub(r"^\[Error \d+] |: None$|\.$", "", str(error))
     return f"{what}. {advice}".strip()
 
 

@@ -1,6 +1,7 @@
 """Replays are killed, started twice, and lose their broker; each dead letter still goes back once."""
 
 import random
+import signal
 import time
 from collections import defaultdict
 from itertools import chain
@@ -71,6 +72,21 @@ def test_a_replay_is_killed_again_and_again(flow: Flow, scale: Scale) -> None:
         if line.endswith("\n"):  # the last one may be cut
             _, _, _, place, *_, value = line.split()
             assert there[place].decode() == value
+
+
+def test_ctrl_c_and_sigterm_come_at_any_instant_of_a_replay(flow: Flow, scale: Scale) -> None:
+    values = bury(flow, MANY_LETTERS)
+    for number in range(scale.rounds(8, 20)):
+        running = flow.start("dlq.py", "replay")
+        running.wait_for("Replaying")
+        time.sleep(random.uniform(0, 0.5))  # the instant is the point
+        asked = time.monotonic()
+        code = running.stop(signal.SIGINT if number % 2 else signal.SIGTERM)
+        assert (code, time.monotonic() - asked < 5) == (0, True), running.stderr
+        last = running.stderr.splitlines()[-1]
+        assert last.startswith(f"Sent back: {len(running.stdout.splitlines()):,}"), last
+    assert replay(flow)[0] == 0
+    assert_each_sent_back_once(flow, values)
 
 
 def test_replays_at_the_same_time(flow: Flow) -> None:

@@ -138,14 +138,14 @@ TABLE = (
     ),
     Defence(
         "all replays share one transactional id", REPLAY,
-        "TransactionalProducer(servers, TRANSACTIONAL_ID)",
-        "TransactionalProducer(servers, TRANSACTIONAL_ID + str(os.getpid()))",
+        "TransactionalProducer(self._servers, TRANSACTIONAL_ID)",
+        "TransactionalProducer(self._servers, TRANSACTIONAL_ID + str(os.getpid()))",
         REPLAYS + "test_replays_at_the_same_time",
         r"0 lost, [1-9]\d* too many",
     ),
     Defence(
         "a replay reads its notes back after the commit", REPLAY,
-        "                self._confirm_noted(batch, sent[-1].offset)\n", "",
+        "        if not left.keys() <= self.queue.sent_back.keys():\n", "        if False:\n",
         REPLAYS + "test_a_commit_of_a_replay_that_the_broker_aborted_is_noticed",
         r"assert \(0, \['sent",
     ),

@@ -3,6 +3,7 @@
 import json
 import shlex
 import signal
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -14,6 +15,7 @@ import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource
 
+from pipeline.broker import PROJECT
 from pipeline.dead_letters import DELIVERY_COUNT, NAMES, read_dead_letter
 from tests.broken_events import web
 from tests.integration.letters import NO_PAGE, TIMESTAMP_MS, Source, letter
@@ -162,7 +164,7 @@ def test_stats_count_by_source_and_reason(made: Pipeline) -> None:
 def test_show_tells_everything(made: Pipeline) -> None:
     source = Source(made.web, 1, 17, [("trace", b"1"), ("bin", b"\xff")])
     long = web(page="x" * 5000)
-    made.produce(made.dlq, [letter(source, long), letter(source, long, group="second-try")])
+    made.produce(made.dlq, [letter(source, long, died_at=NOW), letter(source, long, group="second-try")])
 
     shown = dlq(made, "show", f"{made.web}:1:17")
     assert shown == dlq(made, "show", f"{made.web}[1]@17")
@@ -305,7 +307,7 @@ def test_an_edit_that_fails_leaves_its_letter_as_it_was(made: Pipeline, four: di
     assert [line.split()[1] for line in done.stdout.splitlines()] == [four["old"], four["new"]]
     for name in ("cut", "int"):
         assert f"{four[name]} stays: --edit failed: exit code 1: " in done.stderr
-    assert "--edit failed for 2 letters" in done.stderr.splitlines()[-1]
+    assert "2 letters could not be sent back" in done.stderr.splitlines()[-1]
     assert made.read(made.purchase) == []
 
     done = made.run("dlq.py", "replay", "--edit", "no-such-command")
@@ -343,12 +345,23 @@ def test_letters_go_back_no_faster_than_asked(made: Pipeline) -> None:
     assert len(made.read(made.web)) == 9
 
 
-def test_an_event_that_died_in_two_groups_goes_back_once(made: Pipeline) -> None:
+@pytest.mark.parametrize("timestamps", ["CreateTime", "LogAppendTime"])
+def test_an_event_that_died_in_two_groups_goes_back_once(made: Pipeline, timestamps: str) -> None:
+    with KafkaAdminClient(bootstrap_servers=made.kafka.servers) as admin:
+        admin.alter_configs([ConfigResource("TOPIC", made.dlq, {"message.timestamp.type": timestamps})])
     source = Source(made.web, 0, 5)
-    made.produce(made.dlq, [letter(source), letter(source, group="second-try")])
-    assert len(dlq(made, "replay").splitlines()) == 1
+    for group in ("the-group", "second-try"):
+        made.produce(made.dlq, [letter(source, group=group)])
+    done = made.run("dlq.py", "replay")
+    assert len(done.stdout.splitlines()) == 1
+    assert "Sent back: 1, 1 second letters of an event" in done.stderr
     assert dlq(made, "replay") == ""
-    # The topic was deleted and made anew: another event at the same place.
+
+
+def test_an_event_in_a_topic_that_was_made_anew_is_another_one(made: Pipeline) -> None:
+    source = Source(made.web, 0, 5)
+    made.produce(made.dlq, [letter(source)])
+    assert len(dlq(made, "replay").splitlines()) == 1
     made.produce(made.dlq, [letter(source)._replace(timestamp_ms=TIMESTAMP_MS + 1)])
     assert len(dlq(made, "replay").splitlines()) == 1
 
@@ -379,3 +392,88 @@ def test_a_partition_that_its_source_no_longer_has(made: Pipeline) -> None:
     assert done.returncode == 0
     assert len(done.stdout.splitlines()) == 1
     assert f"{made.web}[7]@0 stays: {made.web} has no partition 7" in done.stderr
+
+
+def test_a_letter_that_its_source_refuses_stays_and_the_others_go(made: Pipeline) -> None:
+    with KafkaAdminClient(bootstrap_servers=made.kafka.servers) as admin:
+        admin.alter_configs([ConfigResource("TOPIC", made.web, {"max.message.bytes": "1000"})])
+    letters = [letter(Source(made.web, 0, number), b"%d" % number) for number in range(20)]
+    letters[7] = letter(Source(made.web, 0, 7), b"x" * 2000)
+    made.produce(made.dlq, letters)
+    done = made.run("dlq.py", "replay")
+    assert done.returncode == 1
+    assert len(done.stdout.splitlines()) == 19
+    [stays] = [line for line in done.stderr.splitlines() if "stays" in line]
+    assert stays.startswith(f"{made.web}[0]@7 stays: Topic {made.web}: MessageSizeTooLargeError")
+    assert "Sent back: 19, 1 stay" in done.stderr
+    expected = [b"%d" % number for number in range(20) if number != 7]
+    assert [record.value for record in made.read(made.web)] == expected
+    assert dlq(made, "replay", code=1) == ""
+
+
+def test_a_record_that_can_not_be_read_is_foreign_and_hides_no_others(made: Pipeline) -> None:
+    """kafka-python can't read a header whose name is not UTF-8."""
+
+    class NotUtf8(str):
+        def encode(self, *_: str) -> bytes:
+            return b"\xff"
+
+    before, behind = letter(Source(made.web, 0, 1)), letter(Source(made.web, 0, 2))
+    for record in (before, Sent(b"?", headers=[(NotUtf8("name"), b"")], partition=0), behind):
+        made.produce(made.dlq, [record])
+    assert [(row["source"], row["dead_letter"]) for row in listed(made, "--source", "web")] == [
+        ("web", f"{made.dlq}[0]@0"), ("web", f"{made.dlq}[0]@2"),
+    ]  # fmt: skip
+    assert [row["dead_letter"] for row in listed(made, "--reason", "foreign")] == [f"{made.dlq}[0]@1"]
+    assert "foreign" in dlq(made, "show", f"{made.dlq}:0:1")
+    assert len(dlq(made, "replay").splitlines()) == 2
+
+
+def test_what_was_sent_is_told_whatever_ends_the_replay(made: Pipeline) -> None:
+    """Into a pipe, which Python would buffer."""
+    made.produce(made.dlq, [letter(Source(made.web, 0, number)) for number in range(600)])
+    buffered = {**made.environment}
+    del buffered["PYTHONUNBUFFERED"]
+
+    def run(command: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            command, shell=True, cwd=PROJECT, env=buffered, capture_output=True, text=True, timeout=60
+        )
+
+    replay = f"{shlex.quote(sys.executable)} dlq.py replay"
+    made.produce(made.dlq, [letter(Source(made.purchase), b"{}"), letter(Source(made.purchase, 0, 1), b"{")])
+    failed = run(f"{replay} --source purchase --edit {shlex.quote(edit('pass'))}")
+    assert (failed.returncode, len(failed.stdout.splitlines())) == (1, 1)
+    killed = run(f"{replay} --rate 100 | (head -1; sleep 1)")
+    sent = len(made.read(made.web))
+    assert len(killed.stdout.splitlines()) == 1
+    assert 1 <= sent < 600
+    # The lines behind the first one found no reader; they are counted all the same.
+    [told] = [line for line in killed.stderr.splitlines() if line.startswith("Sent back")]
+    assert told.startswith("Sent back: ")
+    assert "Traceback" not in killed.stderr
+
+
+def test_the_limit_counts_what_is_sent(made: Pipeline) -> None:
+    """Letters that can't be mended hold nothing up."""
+    bad = [letter(Source(made.web, 0, number), b"not JSON") for number in range(3)]
+    made.produce(made.dlq, [*bad, letter(Source(made.web, 0, 3)), letter(Source(made.web, 0, 4))])
+    told = dlq(made, "replay", "--limit", "1", "--edit", edit("pass"), code=1).splitlines()
+    assert [line.split()[1] for line in told] == [f"{made.web}[0]@3"]
+
+
+def test_json_stays_json_in_a_terminal_that_knows_no_korean(made: Pipeline) -> None:
+    text = web(page="\u0085é한🎉")
+    made.produce(made.dlq, [letter(Source(made.web), text)])
+    done = made.run("dlq.py", "list", "--json", PYTHONIOENCODING="ascii")
+    assert done.stdout.isascii()
+    assert json.loads(done.stdout)["value"] == text.decode()
+
+
+def test_ctrl_c_while_counting_prints_no_half_count(made: Pipeline) -> None:
+    made.produce(made.dlq, [letter(Source(made.web, 0, number)) for number in range(20_000)])
+    for wait in (0.6, 0.8, 1.0, 1.2):
+        running = made.start("dlq.py", "stats")
+        time.sleep(wait)  # the instant is the point
+        assert running.stop(signal.SIGINT) == 0
+        assert running.stdout == "" or running.stdout.startswith("20,000 records"), running.stdout

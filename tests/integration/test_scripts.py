@@ -72,6 +72,7 @@ def test_help_has_examples(script: str) -> None:
         ("dlq.py", ("show", "web-events")),
         ("dlq.py", ("replay", "--max-attempts", "0")),
         ("dlq.py", ("replay", "--rate", "-1")),
+        ("dlq.py", ("replay", "--edit", "")),
     ],
 )
 def test_bad_usage_exits_with_2(script: str, arguments: tuple[str, ...]) -> None:

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import edit
-from pipeline.edit import EditFailedError, edited
-from pipeline.process import PipelineError
+from pipeline.edit import EditFailedError, NoSuchCommandError, edited
 
 
 @given(st.binary(min_size=1).filter(lambda value: value != b"\n"))
@@ -49,8 +48,8 @@ def test_a_command_that_fails_gives_no_value(command: str, reason: str) -> None:
     assert str(failed.value) == reason
 
 
-def test_no_such_command_is_not_tried_for_each_value() -> None:
-    with pytest.raises(PipelineError, match="can't be run: exit code 127"):
+def test_no_such_command_is_told_from_one_that_fails() -> None:
+    with pytest.raises(NoSuchCommandError, match="exit code 127"):
         edited("no-such-command", b"a", lambda: False)
 
 

@@ -1,4 +1,4 @@
-"""letter_views.py: whatever the bytes are, what is printed is safe, and JSON gives them back."""
+"""text.py: whatever the bytes are, what is printed is safe, and JSON gives them back."""
 
 import json
 import unicodedata
@@ -6,7 +6,7 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.letter_views import bytes_text, json_text
+from pipeline.text import bytes_text, json_text
 
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("\x1b\x9b\x7f\u202e\U000e0001"))
 
