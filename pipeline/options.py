@@ -2,14 +2,11 @@
 
 import argparse
 import os
-import re
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
 
 from pipeline.connection import DEFAULT_SERVERS, SERVERS_VARIABLE, parse_servers
 
 SLOWEST_RATE = 0.001
-UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def option_parser(description: str, examples: str) -> argparse.ArgumentParser:
@@ -26,22 +23,6 @@ def option_parser(description: str, examples: str) -> argparse.ArgumentParser:
     )
     add_servers(parser, default=os.environ.get(SERVERS_VARIABLE) or DEFAULT_SERVERS)
     return parser
-
-
-def add_servers(parser: argparse.ArgumentParser, default: str) -> None:
-    """Add --bootstrap-servers.
-
-    Args:
-        parser: gets it.
-        default: its value where it is not given.
-    """
-    parser.add_argument(
-        "--bootstrap-servers",
-        type=_servers_option,
-        default=default,
-        metavar="HOST:PORT[,HOST:PORT]",
-        help=f"the brokers (default: ${SERVERS_VARIABLE}, else {DEFAULT_SERVERS})",
-    )
 
 
 def whole_number(least: int = 0, most: int = 2**31 - 1) -> Callable[[str], int]:
@@ -71,17 +52,6 @@ def group_name(text: str) -> str:
     return text
 
 
-def shell_command(text: str) -> str:
-    """Read a command for the shell.
-
-    Raises:
-        argparse.ArgumentTypeError: it is empty, as that of a variable that is not set.
-    """
-    if not text.strip():
-        raise argparse.ArgumentTypeError("there is no command")
-    return text
-
-
 def rate(text: str) -> float:
     """Read a number per second, 0 for as fast as it goes.
 
@@ -106,40 +76,27 @@ def share(text: str) -> float:
     return number
 
 
-def moment(text: str) -> datetime:
-    """Read a point in time: `10m` (s, m, h, d) ago, or a date or a time of ISO 8601, local without an offset.
-
-    Raises:
-        argparse.ArgumentTypeError: it is neither.
-    """
-    try:
-        if ago := re.fullmatch(r"(\d+)([smhd])", text, re.ASCII):
-            return datetime.now(timezone.utc) - timedelta(**{UNITS[ago[2]]: int(ago[1])})
-        return datetime.fromisoformat(re.sub("[Zz]$", "+00:00", text)).astimezone(timezone.utc)
-    except (ValueError, OverflowError) as error:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is neither a time such as 2026-11-22T10:00 nor an age such as 90s, 10m, 2h or 3d"
-        ) from error
-
-
-def place(text: str) -> str:
-    """Read TOPIC:PARTITION:OFFSET, and give it in the way in which it is printed, which is taken as well.
-
-    Raises:
-        argparse.ArgumentTypeError: it is neither.
-    """
-    match = re.fullmatch(r"(.+):(\d+):(\d+)|(.+)\[(\d+)]@(\d+)", text, re.ASCII)
-    if not match:
-        raise argparse.ArgumentTypeError(f"{text!r} is not TOPIC:PARTITION:OFFSET")
-    topic, partition, offset = filter(None, match.groups())
-    return f"{topic}[{partition}]@{offset}"
-
-
 def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number") from error
+
+
+def add_servers(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add --bootstrap-servers.
+
+    Args:
+        parser: gets it.
+        default: its value where it is not given.
+    """
+    parser.add_argument(
+        "--bootstrap-servers",
+        type=_servers_option,
+        default=default,
+        metavar="HOST:PORT[,HOST:PORT]",
+        help=f"the brokers (default: ${SERVERS_VARIABLE}, else {DEFAULT_SERVERS})",
+    )
 
 
 def _servers_option(text: str) -> str:

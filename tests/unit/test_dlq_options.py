@@ -1,11 +1,11 @@
-"""options.py: how values on the command line are read."""
+"""dlq_options.py: how values on the command line are read."""
 
 from argparse import ArgumentTypeError
 from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from pipeline.options import moment, place
+from pipeline.dlq_options import moment, place
 
 LOCAL = datetime.now().astimezone().tzinfo
 

@@ -1,0 +1,113 @@
+"""The command line of dlq.py: four commands, and how their options are read."""
+
+import argparse
+import re
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from pipeline.connection import SOURCES
+from pipeline.letters import Filter
+from pipeline.options import add_servers, option_parser, rate, whole_number
+
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+MAX_ATTEMPTS = 3
+
+Command = Callable[..., None]
+
+
+def parse_options(
+    description: str, examples: str, *, listing: Command, stats: Command, show: Command, replay: Command
+) -> Any:  # noqa: ANN401, argparse's namespace
+    """Read the command line.
+
+    Args:
+        description: what the script does, for --help.
+        examples: for --help.
+        listing, stats, show, replay: what does it, for the attribute `run` of the result.
+
+    Returns:
+        The options, and as `wanted` the Filter that they describe.
+    """
+    parser = option_parser(description, examples)
+    commands = parser.add_subparsers(required=True, metavar="list | stats | show | replay")
+    for_list = commands.add_parser("list", help="a line for each letter")
+    for_stats = commands.add_parser("stats", help="how many died of what")
+    for_show = commands.add_parser("show", help="everything about one letter")
+    for_replay = commands.add_parser("replay", help="send letters back to their source, each once")
+
+    for command, run in (for_list, listing), (for_stats, stats), (for_show, show), (for_replay, replay):
+        command.set_defaults(run=run)
+        # Before the command or behind it: with a default, the second one would overrule the first.
+        add_servers(command, default=argparse.SUPPRESS)
+    for command in for_list, for_stats, for_replay:
+        command.add_argument("--source", choices=SOURCES, help="only letters of these events")
+        command.add_argument("--reason", metavar="TEXT", help="only where the reason contains this")
+        command.add_argument(
+            "--since", type=moment, metavar="WHEN",
+            help="only what died since: 90s, 10m, 2h, 3d ago, or 2026-11-22T10:00",
+        )  # fmt: skip
+    for command in for_list, for_replay:
+        command.add_argument("--limit", type=whole_number(), metavar="N", help="no more than N, oldest first")
+    for command in for_list, for_stats:
+        command.add_argument("--json", action="store_true", help="one JSON object a line, nothing else")
+
+    for_show.add_argument("place", type=place, metavar="TOPIC:PARTITION:OFFSET", help="where it came from")
+
+    for_replay.add_argument("--dry-run", action="store_true", help="tell what would go where, send nothing")
+    for_replay.add_argument(
+        "--edit", type=shell_command, metavar="COMMAND", help="send what this prints when it reads a value"
+    )
+    for_replay.add_argument(
+        "--max-attempts", type=whole_number(1), default=MAX_ATTEMPTS, metavar="N",
+        help="leave letters that were tried as often (default: %(default)s)",
+    )  # fmt: skip
+    for_replay.add_argument(
+        "--rate", type=rate, default=0.0, metavar="R",
+        help="letters per second, 0 for as fast as it goes (default: 0)",
+    )  # fmt: skip
+
+    options = parser.parse_args()
+    given = vars(options)
+    options.wanted = Filter(given.get("source"), given.get("reason"), given.get("since"))
+    return options
+
+
+def shell_command(text: str) -> str:
+    """Read a command for the shell.
+
+    Raises:
+        argparse.ArgumentTypeError: it is empty, as that of a variable that is not set.
+    """
+    if not text.strip():
+        raise argparse.ArgumentTypeError("there is no command")
+    return text
+
+
+def moment(text: str) -> datetime:
+    """Read a point in time: `10m` (s, m, h, d) ago, or a date or a time of ISO 8601, local without an offset.
+
+    Raises:
+        argparse.ArgumentTypeError: it is neither.
+    """
+    try:
+        if ago := re.fullmatch(r"(\d+)([smhd])", text, re.ASCII):
+            return datetime.now(timezone.utc) - timedelta(**{UNITS[ago[2]]: int(ago[1])})
+        return datetime.fromisoformat(re.sub("[Zz]$", "+00:00", text)).astimezone(timezone.utc)
+    except (ValueError, OverflowError) as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a time such as 2026-11-22T10:00 nor an age such as 90s, 10m, 2h or 3d"
+        ) from error
+
+
+def place(text: str) -> str:
+    """Read TOPIC:PARTITION:OFFSET, and give it in the way in which it is printed, which is taken as well.
+
+    Raises:
+        argparse.ArgumentTypeError: it is neither.
+    """
+    match = re.fullmatch(r"(.+):(\d+):(\d+)|(.+)\[(\d+)]@(\d+)", text, re.ASCII)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is not TOPIC:PARTITION:OFFSET")
+    topic, partition, offset = filter(None, match.groups())
+    return f"{topic}[{partition}]@{offset}"
