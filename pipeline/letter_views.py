@@ -18,7 +18,7 @@ LABEL_WIDTH = 12
 
 def as_line(letter: Letter) -> str:
     """Give a letter in one line, with the start of its value."""
-    attempt = f"attempt {letter.dead.delivery_count}" if letter.dead else "foreign"
+    attempt = f"attempt {letter.dead.delivery_count}" if letter.dead else "-"
     back = ", sent back" if letter.sent_back_at else ""
     return (
         f"{time_text(letter.died_at)}  {printable(letter.place):<22}  {attempt}{back}  "

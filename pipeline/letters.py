@@ -11,6 +11,7 @@ from pipeline.dead_letters import DeadLetter, Headers, Record, read_dead_letter
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 CREATE_TIME = 0  # what a record's timestamp is, unless its topic says that the broker sets it
 FOREIGN = "foreign record, not a dead letter of this pipeline"
+UNREADABLE = "foreign record, which kafka-python can't read"
 
 
 class Unreadable(NamedTuple):
@@ -61,7 +62,9 @@ class Letter(NamedTuple):
     @property
     def reason(self) -> str:
         """Why it died."""
-        return self.dead.message if self.dead else FOREIGN
+        if self.dead:
+            return self.dead.message
+        return UNREADABLE if isinstance(self.record, Unreadable) else FOREIGN
 
     @property
     def died_at(self) -> datetime:
