@@ -187,6 +187,7 @@ class TransactionalProducer:
         if offsets:
             self._client.send_offsets_to_transaction(offsets, membership)
         self._client.commit_transaction()
+        self._sent = []
         return sent
 
     def close(self) -> None:

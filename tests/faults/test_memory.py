@@ -7,6 +7,7 @@ from tests.faults.flow import Flow
 from tests.integration.pipelines import wait_until
 
 GROWS_BY_AT_MOST = 1.1
+LOOKS = 20
 
 
 def test_memory_stays_flat(flow: Flow, scale: Scale) -> None:
@@ -20,6 +21,8 @@ def test_memory_stays_flat(flow: Flow, scale: Scale) -> None:
         wait_until(lambda: sum(flow.committed().values()) >= events, f"{events} are processed", 600)
         return memory.memory_info().rss
 
-    after_a_tenth, at_the_end = resident_after(total // 10), resident_after(total)
-    assert at_the_end < after_a_tenth * GROWS_BY_AT_MOST, f"{after_a_tenth:,} -> {at_the_end:,} bytes"
+    # Single looks differ by a third, as batches do; so the most of half of the looks is what is compared.
+    seen = [resident_after(total * look // LOOKS) for look in range(1, LOOKS + 1)]
+    first, second = max(seen[: LOOKS // 2]), max(seen[LOOKS // 2 :])
+    assert second < first * GROWS_BY_AT_MOST, seen
     assert processor.stop() == 0, processor.stderr
