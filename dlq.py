@@ -27,8 +27,12 @@ EXAMPLES = """
 def list_letters(options: Namespace, stop: Stop) -> None:
     """Print a line for each letter, those that died first first."""
     letters = DeadLetterQueue(options.bootstrap_servers, stop).letters(options.wanted)
+    printed = 0
     for letter in islice(letters, options.limit):
         print(as_json(letter) if options.json else as_line(letter))
+        printed += 1
+    if not printed:
+        say(f"{ANALYTICS_DLQ} has no such letter.")
 
 
 def count_letters(options: Namespace, stop: Stop) -> None:
@@ -69,7 +73,8 @@ def replay(options: Namespace, stop: Stop) -> None:
                 print(as_way_back("would send" if options.dry_run else "sent", outgoing, place), flush=True)
     finally:
         progress.end()
-        say(selection.describe(f"{'Would send' if options.dry_run else 'Sent'} back: {progress.count:,}"))
+        what = f"{'Would send' if options.dry_run else 'Sent'} back: {progress.count:,}"
+        say(selection.describe(f"{what}, stopped" if stop.requested else what))
     if selection.failed:
         raise PipelineError(f"{selection.failed:,} letters could not be sent back; they stay as they are.")
 

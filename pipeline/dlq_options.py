@@ -12,6 +12,12 @@ from pipeline.options import add_servers, option_parser, rate, whole_number
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 MAX_ATTEMPTS = 3
+COMMANDS = {
+    "list": "a line for each letter, those that died first first: time (UTC), place, attempt, reason, value",
+    "stats": "how many died of what, when first and when last",
+    "show": "everything about one letter, its value in full",
+    "replay": "send letters back to their source, each once",
+}
 
 Command = Callable[..., None]
 
@@ -31,11 +37,10 @@ def parse_options(
     """
     parser = option_parser(description, examples)
     commands = parser.add_subparsers(required=True, metavar="list | stats | show | replay")
-    for_list = commands.add_parser("list", help="a line for each letter")
-    for_stats = commands.add_parser("stats", help="how many died of what")
-    for_show = commands.add_parser("show", help="everything about one letter")
-    for_replay = commands.add_parser("replay", help="send letters back to their source, each once")
-
+    for_list, for_stats, for_show, for_replay = (
+        commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        for name, text in COMMANDS.items()
+    )
     for command, run in (for_list, listing), (for_stats, stats), (for_show, show), (for_replay, replay):
         command.set_defaults(run=run)
         # Before the command or behind it: with a default, the second one would overrule the first.
@@ -45,18 +50,26 @@ def parse_options(
         command.add_argument("--reason", metavar="TEXT", help="only where the reason contains this")
         command.add_argument(
             "--since", type=moment, metavar="WHEN",
-            help="only what died since: 90s, 10m, 2h, 3d ago, or 2026-11-22T10:00",
+            help="only what died since: 90s, 10m, 2h, 3d ago, or 2026-11-22T10:00 (local; UTC with a Z)",
         )  # fmt: skip
     for command in for_list, for_replay:
-        command.add_argument("--limit", type=whole_number(), metavar="N", help="no more than N, oldest first")
+        command.add_argument(
+            "--limit", type=whole_number(), metavar="N", help="print or send no more than N, oldest first"
+        )
     for command in for_list, for_stats:
         command.add_argument("--json", action="store_true", help="one JSON object a line, nothing else")
 
-    for_show.add_argument("place", type=place, metavar="TOPIC:PARTITION:OFFSET", help="where it came from")
+    for_show.add_argument(
+        "place", type=place, metavar="TOPIC:PARTITION:OFFSET",
+        help="where it came from, or where it lies; or as list prints it: TOPIC[PARTITION]@OFFSET",
+    )  # fmt: skip
 
     for_replay.add_argument("--dry-run", action="store_true", help="tell what would go where, send nothing")
     for_replay.add_argument(
-        "--edit", type=shell_command, metavar="COMMAND", help="send what this prints when it reads a value"
+        "--edit",
+        type=shell_command,
+        metavar="COMMAND",
+        help="send what this shell command prints when it reads the value (60 s at the most)",
     )
     for_replay.add_argument(
         "--max-attempts", type=whole_number(1), default=MAX_ATTEMPTS, metavar="N",

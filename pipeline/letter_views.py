@@ -99,7 +99,7 @@ class Statistics:
     def __init__(self) -> None:
         """Begin with none."""
         self._groups: dict[tuple[str, str], Group] = {}
-        self._sent_back = 0
+        self._states = {"open": 0, "sent_back": 0, "foreign": 0}
 
     def add(self, letter: Letter) -> None:
         """Count one."""
@@ -108,32 +108,23 @@ class Statistics:
         group.count += 1
         group.first_seen = min(group.first_seen, when)
         group.last_seen = max(group.last_seen, when)
-        self._sent_back += letter.sent_back_at is not None
+        self._states["foreign" if not letter.dead else "sent_back" if letter.sent_back_at else "open"] += 1
 
     def as_json(self) -> str:
         """Give a JSON object in one line."""
-        return json_text(
-            {
-                "topic": ANALYTICS_DLQ,
-                "records": self._total(),
-                "sent_back": self._sent_back,
-                "reasons": self._largest_first(),
-            }
-        )
+        return json_text({"topic": ANALYTICS_DLQ, **self._states, "reasons": self._largest_first()})
 
     def as_text(self) -> str:
         """Give a line about all, and one with a bar for each source and reason."""
         groups = self._largest_first()
-        lines = [f"{self._total():,} records in {ANALYTICS_DLQ}, {self._sent_back:,} of them sent back"]
+        states = ", ".join(f"{count:,} {state.replace('_', ' ')}" for state, count in self._states.items())
+        lines = [f"{ANALYTICS_DLQ}: {states}"]
         for group in groups:
             bar = "█" * max(1, BAR_LENGTH * group.count // groups[0].count)
             when = f"{time_text(group.first_seen)} to {time_text(group.last_seen)}"
             what = f"{group.source:<8}  {printable(group.reason)}"
             lines.append(f"{group.count:>7,}  {bar:<{BAR_LENGTH}}  {when}  {what}")
         return "\n".join(lines)
-
-    def _total(self) -> int:
-        return sum(group.count for group in self._groups.values())
 
     def _largest_first(self) -> list[Group]:
         return sorted(self._groups.values(), key=lambda group: (-group.count, group.source, group.reason))

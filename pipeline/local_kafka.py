@@ -291,7 +291,9 @@ def _require_free(port: int) -> None:
             raise PipelineError(
                 f"Port {port} is held by another program, Kafka can't listen on it. "
                 f"Find it with `ss -ltnp | grep {port}` (if it is a Kafka of this project: stop it with the "
-                "--brokers and --port it was started with), or choose other ports with --port."
+                "--brokers and --port it was started with), or start one at other ports: "
+                "`python -m pipeline.local_kafka start --port 9292`, and tell the scripts with "
+                "KAFKA_BOOTSTRAP_SERVERS=localhost:9292."
             )
         time.sleep(0.1)
 

@@ -121,7 +121,7 @@ class Selection:
 
     def _obstacle(self, dead: DeadLetter) -> str | None:
         if dead.delivery_count >= self._max_attempts:
-            return f"tried {dead.delivery_count} times: {dead.message}"
+            return f"tried {dead.delivery_count} times (--max-attempts {self._max_attempts}): {dead.message}"
         if dead.partition >= self._partitions[dead.topic]:
             return f"{dead.topic} has no partition {dead.partition}"
         return None

@@ -13,7 +13,7 @@ import msgspec
 from kafka.admin import ConfigResource
 from kafka.errors import KafkaError
 
-from pipeline.connection import DLQ_REPLAYS, PREFIX, admin_client, create_topics
+from pipeline.connection import DLQ_REPLAYS, PREFIX, admin_client, any_open, create_topics
 from pipeline.dead_letter_queue import NOTES, DeadLetterQueue
 from pipeline.dead_letters import replay_headers
 from pipeline.letters import identity
@@ -94,12 +94,18 @@ class Replay:
             with self._watchdog.watch("The transaction"):
                 return self._send_with_notes(batch)
         except KafkaError as error:
-            held_up = "Another replay was started, or this one was held up for too long."
-            reason = f"{held_up if is_fenced(error) else told(error)} {GO_ON}"
+            reason = f"{self._told(error)} {GO_ON}"
             if self._stop.requested:
                 say(reason)
                 raise Stopped from error
             raise PipelineError(reason) from error
+
+    def _told(self, error: KafkaError) -> str:
+        if is_fenced(error):
+            return "Another replay was started and took over; let it finish (or this one hung for too long)."
+        if not any_open(self._servers):
+            return f"Kafka at {self._servers} is away."
+        return told(error)
 
     def _send_with_notes(self, batch: Sequence[Outgoing]) -> list[Outcome]:
         # Another replay may have been here, between two producers of this one.

@@ -152,7 +152,9 @@ def test_the_broker_is_killed_during_a_replay(flow: Flow, cluster: LocalKafka) -
     kill_broker(cluster)
     assert running.process.wait(30) == 1
     running.stop()
-    assert "start the replay again" in running.stderr.splitlines()[-1]
+    last = running.stderr.splitlines()[-1]
+    assert last.startswith(f"dlq.py: Kafka at {flow.kafka.servers} is away."), last
+    assert "start the replay again" in last
     assert "Traceback" not in running.stderr
     cluster.start()
     code, lines, words = replay(flow)
