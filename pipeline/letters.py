@@ -42,12 +42,12 @@ class Letter(NamedTuple):
     @property
     def place(self) -> str:
         """Where it came from; of a foreign record where it lies."""
-        return _place(self.dead or self.record)
+        return place_of(self.dead or self.record)
 
     @property
     def lies_at(self) -> str:
         """Where it lies in the queue."""
-        return _place(self.record)
+        return place_of(self.record)
 
     @property
     def headers(self) -> Headers:
@@ -122,5 +122,6 @@ def time_of(timestamp: int) -> datetime:
         return EPOCH
 
 
-def _place(record: Record | DeadLetter) -> str:
+def place_of(record: Record | DeadLetter) -> str:
+    """Name a record by its topic, partition and offset."""
     return f"{record.topic}[{record.partition}]@{record.offset}"

@@ -16,7 +16,7 @@ from kafka.errors import KafkaError
 from pipeline.connection import DLQ_REPLAYS, PREFIX, admin_client, any_open, create_topics
 from pipeline.dead_letter_queue import NOTES, DeadLetterQueue
 from pipeline.dead_letters import replay_headers
-from pipeline.letters import identity
+from pipeline.letters import identity, place_of
 from pipeline.process import EXIT_FAILED, PipelineError, Stop, Stopped
 from pipeline.redelivery import Outgoing
 from pipeline.status import say
@@ -127,7 +127,7 @@ class Replay:
         if not left.keys() <= self.queue.sent_back.keys():
             raise KafkaError("the broker aborted the transaction")
         return [
-            Outcome(outgoing, f"{at.topic}[{at.partition}]@{at.offset}")
+            Outcome(outgoing, place_of(at))
             for outgoing, at in zip(left.values(), sent, strict=False)  # behind the letters come the notes
         ]
 

@@ -36,6 +36,11 @@ class Cut(Exception):
 Rule = Callable[[bytearray], None]  # may wait, change the request, or raise Cut
 
 
+def turn_commit_into_abort(request: bytearray) -> None:
+    """EndTxnRequest ends with the boolean `committed` and an empty list of tags."""
+    request[-2] = False
+
+
 class Proxy:
     """Passes connections on to a broker; that broker has to advertise the proxy's port."""
 

@@ -16,7 +16,7 @@ from pipeline.local_kafka import LocalKafka
 from pipeline.process import STOP_SECONDS
 from pipeline.transactions import HANG_SECONDS
 from tests.faults.flow import Flow
-from tests.faults.proxy import Api, Proxy
+from tests.faults.proxy import Api, Proxy, turn_commit_into_abort
 from tests.integration.pipelines import wait_until
 
 EVENTS = 3000
@@ -41,7 +41,7 @@ def test_a_commit_that_the_broker_aborted_is_noticed(flow: Flow, proxy: Proxy) -
     def abort(request: bytearray) -> None:
         if not changed:
             changed.append(bytes(request))
-            request[-2] = False  # EndTxnRequest ends with the boolean `committed` and an empty list of tags
+            turn_commit_into_abort(request)
 
     flow.fill(EVENTS)
     with proxy.rule(Api.END_TXN, abort):

@@ -9,7 +9,7 @@ from itertools import chain
 from pipeline.local_kafka import LocalKafka
 from tests.faults.conftest import Scale
 from tests.faults.flow import Flow, kill_broker
-from tests.faults.proxy import Api, Proxy
+from tests.faults.proxy import Api, Proxy, turn_commit_into_abort
 from tests.integration.letters import Source, letter
 from tests.integration.pipelines import wait_until
 
@@ -50,6 +50,15 @@ def replay(flow: Flow, servers: str | None = None) -> tuple[int, list[str], str]
     done = flow.run("dlq.py", "replay", KAFKA_BOOTSTRAP_SERVERS=servers or flow.kafka.servers)
     assert "Traceback" not in done.stderr
     return done.returncode, done.stdout.splitlines(), done.stderr
+
+
+def assert_the_next_one_sends_all(flow: Flow, values: dict[Place, list[bytes]], words: str, why: str) -> None:
+    """After a replay that sent nothing and told why."""
+    assert why in words.splitlines()[-1]
+    assert "start the replay again" in words.splitlines()[-1]
+    code, lines, words = replay(flow)
+    assert (code, len(lines)) == (0, LETTERS), words
+    assert_each_sent_back_once(flow, values)
 
 
 def test_a_replay_is_killed_again_and_again(flow: Flow, scale: Scale) -> None:
@@ -118,19 +127,11 @@ def test_a_replay_ends_the_one_before_in_the_middle_of_its_commit(flow: Flow, pr
 
 def test_a_commit_of_a_replay_that_the_broker_aborted_is_noticed(flow: Flow, proxy: Proxy) -> None:
     """The client is made to take an aborted transaction for a committed one, as it now and then does."""
-
-    def abort(request: bytearray) -> None:
-        request[-2] = False  # EndTxnRequest ends with the boolean `committed` and an empty list of tags
-
     values = bury(flow, LETTERS)
-    with proxy.rule(Api.END_TXN, abort):
+    with proxy.rule(Api.END_TXN, turn_commit_into_abort):
         code, lines, words = replay(flow, proxy.servers)
     assert (code, lines) == (1, [])
-    assert "aborted" in words.splitlines()[-1]
-    assert "start the replay again" in words.splitlines()[-1]
-    code, lines, words = replay(flow)
-    assert (code, len(lines)) == (0, LETTERS), words
-    assert_each_sent_back_once(flow, values)
+    assert_the_next_one_sends_all(flow, values, words, "aborted")
 
 
 def test_a_replay_whose_commit_hangs_ends_with_one_line(flow: Flow, proxy: Proxy) -> None:
@@ -138,11 +139,7 @@ def test_a_replay_whose_commit_hangs_ends_with_one_line(flow: Flow, proxy: Proxy
     with proxy.cut(Api.END_TXN):
         code, lines, words = replay(flow, proxy.servers)
     assert (code, lines) == (1, [])
-    assert "did not return within" in words.splitlines()[-1]
-    assert "start the replay again" in words.splitlines()[-1]
-    code, lines, words = replay(flow)
-    assert (code, len(lines)) == (0, LETTERS), words
-    assert_each_sent_back_once(flow, values)
+    assert_the_next_one_sends_all(flow, values, words, "did not return within")
 
 
 def test_the_broker_is_killed_during_a_replay(flow: Flow, cluster: LocalKafka) -> None:
