@@ -87,12 +87,13 @@ def connect(client: Callable[..., Any], **settings: Any) -> Any:  # noqa: ANN401
         raise
 
 
-def ensure_topics(servers: str, *topics: str) -> None:
+def ensure_topics(servers: str, *topics: str, partitions: int = PARTITIONS) -> None:
     """Make the topics that are missing, and make room in those that hold the processor's outputs.
 
     Args:
         servers: bootstrap servers.
         topics: names.
+        partitions: how many those get that are missing.
 
     Raises:
         PipelineError: no broker answers, or it refuses.
@@ -100,7 +101,7 @@ def ensure_topics(servers: str, *topics: str) -> None:
     with admin_client(servers) as admin:
         missing = set(topics) - set(admin.list_topics())
         if missing:
-            create_topics(admin, missing)
+            create_topics(admin, missing, partitions)
         _make_room(admin, [topic for topic in topics if topic in OUTPUTS])
 
 

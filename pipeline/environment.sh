@@ -24,13 +24,13 @@ make_environment() {
 install() {
   local file missing=()
   for file in "$@"; do
-    cmp -s "$file" "$ENVIRONMENT/installed-$file" || missing+=("$file")
+    cmp -s "$file" "$ENVIRONMENT/installed-${file//\//-}" || missing+=("$file")
   done
   [ ${#missing[@]} -eq 0 ] && return
   echo "Installing ${missing[*]} into $ENVIRONMENT/ ..." >&2
   "$PYTHON" -m pip install --quiet --disable-pip-version-check "${missing[@]/#/--requirement=}" >&2 ||
     fail "pip could not install; its reason stands above. Check the network and the space on the disk, then run this again"
   for file in "$@"; do
-    cp "$file" "$ENVIRONMENT/installed-$file"
+    cp "$file" "$ENVIRONMENT/installed-${file//\//-}"
   done
 }

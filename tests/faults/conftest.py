@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import pytest
 
 from pipeline.local_kafka import CONTROLLER_PORT_DISTANCE, HOST, LocalKafka
+from tests.conftest import free_port
 from tests.faults.flow import Flow
 from tests.faults.proxy import Proxy
-from tests.integration.conftest import free_port
 
 
 @dataclass(frozen=True)

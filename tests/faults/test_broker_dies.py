@@ -10,9 +10,9 @@ import pytest
 
 from pipeline.events import decode
 from pipeline.local_kafka import LocalKafka
+from tests.conftest import free_port
 from tests.faults.conftest import Scale
 from tests.faults.flow import PRODUCERS, Flow, kill_broker
-from tests.integration.conftest import free_port
 from tests.integration.pipelines import wait_until
 
 MOVES_AGAIN_SECONDS = 20

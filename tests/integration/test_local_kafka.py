@@ -13,7 +13,7 @@ from pipeline.connection import answers, ensure_topics
 from pipeline.kafka_jars import class_path
 from pipeline.local_kafka import CONTROLLER_PORT_DISTANCE, HOME, LocalKafka
 from pipeline.process import PipelineError
-from tests.integration.conftest import free_port
+from tests.conftest import free_port
 
 NOWHERE = "http://127.0.0.1:9"
 

@@ -1,0 +1,40 @@
+"""The loop of a script that only reads: record by record, until it is stopped or nothing comes any more."""
+
+import time
+from collections.abc import Iterator
+
+from kafka import KafkaConsumer
+from kafka.consumer.fetcher import ConsumerRecord
+from kafka.errors import RetriableError
+
+from pipeline.process import Stop
+
+LOOK_MS = 200  # as consumer_timeout_ms of the consumer: how long a silent loop sleeps before it looks around
+RETRY_SECONDS = 1.0
+
+
+def records(consumer: KafkaConsumer, stop: Stop, silence: float | None = None) -> Iterator[ConsumerRecord]:
+    """Give records as they come.
+
+    The consumer's position is always behind the record that was given last, so whatever commits, now or when
+    the consumer is closed, never commits a record that the loop has not seen.
+
+    Args:
+        consumer: subscribed, and made with `consumer_timeout_ms=LOOK_MS`.
+        stop: ends the loop.
+        silence: ends it, too, after so many seconds without a record. Joining the group does not count.
+    """
+    heard = time.monotonic()
+    while not stop.requested:
+        try:
+            for record in consumer:
+                yield record
+                heard = time.monotonic()
+                if stop.requested:
+                    return
+        except RetriableError:  # Kafka is away for a while; our place in the topic stays
+            stop.wait(RETRY_SECONDS)
+        if not consumer.assignment():
+            heard = time.monotonic()
+        elif silence is not None and time.monotonic() - heard >= silence:
+            return

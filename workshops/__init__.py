@@ -1,0 +1,1 @@
+"""The other four workshops."""

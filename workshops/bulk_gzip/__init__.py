@@ -1,0 +1,1 @@
+"""A thousand messages, compressed (workshop 004)."""

@@ -1,0 +1,1 @@
+"""What users do on a site, sent and read (workshop 002)."""
