@@ -9,6 +9,7 @@ POSTGRES_GROUP = PREFIX + "musinsa-postgres"
 OPENSEARCH_GROUP = PREFIX + "musinsa-opensearch"
 PARTITIONS = 3
 
+CRAWL_URL = os.environ.get("CRAWL_URL") or "http://localhost:8000/"
 POSTGRES = os.environ.get("POSTGRES_DSN") or "postgresql://postgres:workshop@localhost:5432/postgres"
 OPENSEARCH = os.environ.get("OPENSEARCH_URL") or "http://localhost:9200"
 

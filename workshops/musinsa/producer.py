@@ -42,7 +42,6 @@ class ProductProducer:
             **client_settings(servers),
             acks="all",
             delivery_timeout_ms=int(DELIVERY_SECONDS * 1000),
-            value_serializer=msgspec.json.encode,
         )
 
     def __enter__(self) -> "ProductProducer":
@@ -65,11 +64,12 @@ class ProductProducer:
         return Published(succeeded, len(futures) - succeeded)
 
     def _send(self, product: Mapping[str, Any]) -> FutureRecordMetadata | None:
-        value = {**product, "published_at": datetime.now(timezone.utc)}
         try:
+            value = msgspec.json.encode({**product, "published_at": datetime.now(timezone.utc)})
             # The key keeps what is said of one product in one partition, and so in order.
             return self._client.send(PRODUCTS, key=str(product["url"]).encode(), value=value)
-        except (KafkaError, KeyError) as error:  # such as one that is too large, or has no URL
+        # Such as one that is too large, has no URL, or that JSON has no words for.
+        except (KafkaError, KeyError, TypeError, ValueError) as error:
             say(f"Not published: {type(error).__name__}: {error}")
             return None
 

@@ -11,7 +11,9 @@ import msgspec
 
 MAX_ID_BYTES = 512  # of a document in OpenSearch
 
-Text = Annotated[str, msgspec.Meta(min_length=1)]
+# Not longer than that, so that a product fits into a record and into an index whatever a page holds.
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
+Address = Annotated[str, msgspec.Meta(max_length=2000)]
 
 
 class Product(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,7 +33,7 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
     brand: Text
     price: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
     category: Text | None = None
-    image_url: str | None = None
+    image_url: Address | None = None
 
     def __post_init__(self) -> None:
         """Check what a pattern can't; msgspec tells it as a ValidationError."""

@@ -1,0 +1,111 @@
+"""Reads a shop and prints its products, one JSON object a line.
+
+It starts at one page and follows the links on the same server. It keeps to the shop's robots.txt, says who it
+is, and pauses between two pages. A page that can't be read is told on stderr and left out.
+"""
+
+import argparse
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project, from wherever this is started
+
+from pipeline.options import whole_number
+from pipeline.process import PipelineError, Stop, Stopped, run
+from pipeline.status import say
+from pipeline.text import json_text, printable
+from workshops.musinsa.config import CRAWL_URL
+from workshops.musinsa.shop import MovedError, PageError, Shop, SilentError, Sleep
+from workshops.musinsa.shop_pages import absolute, parse_links, parse_product
+
+MAX_PAGES = 100
+MAX_LINKS = 1000  # of one page
+SILENT_PAGES = 3  # in a row: the shop is away
+EXAMPLES = """
+examples:
+  python3 workshops/musinsa/crawler.py
+  python3 workshops/musinsa/crawler.py --url http://localhost:8000/ --max-pages 5 | jq .name
+
+the workshop's own shop, in another terminal:
+  python3 -m http.server 8000 --bind 127.0.0.1 --directory workshops/musinsa/site
+"""
+
+
+def crawl(start_url: str, max_pages: int = MAX_PAGES, sleep: Sleep = time.sleep) -> Iterator[dict[str, Any]]:
+    """Give the products of a shop, page by page, as its pages show them: unchecked.
+
+    Args:
+        start_url: where to begin.
+        max_pages: how many pages to ask for at most.
+        sleep: waits so many seconds; what it raises ends the crawl.
+
+    Raises:
+        PipelineError: the shop is away or does not want to be crawled, or the first page can't be read.
+    """
+    start = absolute(start_url, "")
+    if not start:
+        raise PipelineError(f"{start_url} is not the address of a shop, such as {CRAWL_URL}")
+    shop = Shop(start, sleep)
+    waiting, known = deque([start]), {start}
+    asked = silent = 0
+    while waiting and asked < max_pages:
+        url = waiting.popleft()
+        try:
+            if not shop.allows(url):
+                raise PageError("robots.txt forbids it")
+            asked += 1
+            html = shop.page(url)
+        except MovedError as moved:
+            links = [moved.target]
+        except PageError as error:
+            if url == start:
+                raise PipelineError(f"Nothing is crawled, as {start} can't be read: {error}") from error
+            say(printable(f"Left out: {url}: {error}"))
+            silent = silent + 1 if isinstance(error, SilentError) else 0
+            if silent == SILENT_PAGES:
+                raise PipelineError(
+                    f"The shop at {start} is away: {silent} pages in a row failed."
+                ) from error
+            continue
+        else:
+            silent = 0
+            if product := parse_product(html, url):
+                yield product
+            links = parse_links(html, url)[:MAX_LINKS]
+        new = [link for link in links if link not in known and shop.has(link)]
+        known.update(new)
+        waiting.extend(new)
+    if waiting:
+        say(f"Stopped after {asked} pages, the limit; {len(waiting)} more are known.")
+
+
+def main() -> None:
+    """Print each product as it is found, until all is read or Ctrl-C."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--url", default=CRAWL_URL, help="the page to start with (default: %(default)s)")
+    parser.add_argument(
+        "--max-pages",
+        type=whole_number(1),
+        default=MAX_PAGES,
+        metavar="N",
+        help="ask for no more pages than these (default: %(default)s)",
+    )
+    options = parser.parse_args()
+    stop = Stop()
+
+    def sleep(seconds: float) -> None:
+        if stop.wait(seconds):
+            raise Stopped
+
+    for product in crawl(options.url, options.max_pages, sleep):
+        print(json_text(product), flush=True)
+
+
+if __name__ == "__main__":
+    run(main)
