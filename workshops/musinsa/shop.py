@@ -17,7 +17,7 @@ from workshops.musinsa.shop_pages import absolute
 
 USER_AGENT = "kafka-workshop-musinsa/1.0 (a learning exercise; reads few pages, slowly)"
 MIN_DELAY = 0.5  # seconds between two requests, where robots.txt asks for no longer ones
-MAX_DELAY = 60.0  # a shop that asks for more does not want to be crawled
+MAX_DELAY = 15.0  # a shop that asks for more does not want to be crawled
 MAX_BYTES = 1_000_000
 CHUNK_BYTES = 65_536
 CONNECT_SECONDS, READ_SECONDS, PAGE_SECONDS = 5.0, 10.0, 30.0
@@ -81,6 +81,7 @@ class Shop:
                 f"we wait {MAX_DELAY:.0f} s at most."
             )
         self._delay = max(MIN_DELAY, asked)
+        self._next += self._delay - MIN_DELAY  # robots.txt was the first page that we read
 
     def has(self, url: str) -> bool:
         """Tell whether an address is on this server."""

@@ -24,7 +24,7 @@ from workshops.musinsa.products import check
 log = logging.getLogger("airflow.task.musinsa")
 
 
-@task
+@task(execution_timeout=timedelta(minutes=30))  # MAX_PAGES at MAX_DELAY take less
 def crawl_task() -> list[dict[str, Any]]:
     """Read the shop."""
     products = list(crawl(CRAWL_URL))
@@ -56,7 +56,7 @@ def publish_kafka_task(products: list[dict[str, Any]]) -> None:
     """Send the products to Kafka.
 
     Raises:
-        PipelineError: Kafka does not have all of them. Airflow tries again, which may send a product twice; the
+        PipelineError: Kafka does not have all of them. Airflow tries again, and may send a product twice; the
             consumers store it under its URL, so it is there once.
     """
     published = publish_products(products, os.environ.get(SERVERS_VARIABLE) or DEFAULT_SERVERS)
