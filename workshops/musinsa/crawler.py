@@ -48,7 +48,7 @@ def crawl(start_url: str, max_pages: int = MAX_PAGES, sleep: Sleep = time.sleep)
     """
     start = absolute(start_url, "")
     if not start:
-        raise PipelineError(f"{start_url} is not the address of a shop, such as {CRAWL_URL}")
+        raise PipelineError(f"{start_url} is not the address of a shop, such as http://localhost:8000/")
     shop = Shop(start, sleep)
     waiting, known = deque([start]), {start}
     asked = silent = 0
