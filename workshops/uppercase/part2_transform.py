@@ -1,0 +1,77 @@
+"""Part 2: reads words from input-topic and sends them, upper-cased, to output-topic."""
+
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from kafka import KafkaConsumer, KafkaProducer
+from kafka.errors import KafkaError
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project, from wherever this is started
+
+from pipeline.connection import PREFIX, client_settings, ensure_topics, subscribe
+from pipeline.event_producer import FOREVER_MS
+from pipeline.options import option_parser
+from pipeline.presence import tell_when_away
+from pipeline.process import Stop, run
+from pipeline.reading import LOOK_MS
+from pipeline.status import say
+from pipeline.text import printable
+from workshops.uppercase.topics import INPUT_TOPIC, OUTPUT_TOPIC, commit, records_also_of_a_new_topic
+
+GROUP = PREFIX + "transform-group"
+SESSION_MS = 6000
+CLOSE_MS = 1500
+EXAMPLES = """
+    python workshops/uppercase/part2_transform.py
+"""
+
+
+def main() -> None:
+    """Read, upper-case, send, commit, until a stop is requested."""
+    options = option_parser(__doc__, EXAMPLES).parse_args()
+    stop = Stop()
+    ensure_topics(options.bootstrap_servers, INPUT_TOPIC, OUTPUT_TOPIC, partitions=1)
+    tell_when_away(options.bootstrap_servers)
+
+    # 1. A consumer. Where its group has read nothing yet, it begins with the oldest word.
+    consumer = KafkaConsumer(
+        **client_settings(options.bootstrap_servers),
+        group_id=GROUP,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,  # we commit, after the word was sent on
+        session_timeout_ms=SESSION_MS,  # after a kill, the next one of the group waits that long
+        consumer_timeout_ms=LOOK_MS,
+    )
+    subscribe(consumer, INPUT_TOPIC)
+    # 2. A producer
+    producer = KafkaProducer(
+        **client_settings(options.bootstrap_servers),
+        value_serializer=str.encode,
+        delivery_timeout_ms=FOREVER_MS,  # a broker that is away is waited for
+    )
+    say(f"Upper-casing {INPUT_TOPIC} to {OUTPUT_TOPIC} at {options.bootstrap_servers}; Ctrl-C to stop.")
+
+    # 3. The loop
+    for record in records_also_of_a_new_topic(consumer, stop, options.bootstrap_servers, INPUT_TOPIC):
+        try:
+            transformed = (record.value or b"").decode().upper()
+        except UnicodeDecodeError as error:
+            say(f"Not text: {record.topic}[{record.partition}]@{record.offset}: {error}")
+        else:
+            # The word keeps its key: words of one key stay in order, however many partitions there are.
+            sent = producer.send(OUTPUT_TOPIC, key=record.key, value=transformed)
+            producer.flush()
+            sent.get()  # flush() waits, but does not tell whether it went well
+            print(f"Transformed and Sent: {printable(transformed)}", flush=True)
+        commit(consumer)  # only now: had we been killed before, the word would come again
+
+    with suppress(KafkaError):
+        consumer.close(timeout_ms=CLOSE_MS)
+    with suppress(KafkaError):
+        producer.close(timeout=CLOSE_MS / 1000)
+    say("Stopped.")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,62 @@
+"""Part 3: prints the words of output-topic."""
+
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from kafka import KafkaConsumer
+from kafka.errors import KafkaError
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project, from wherever this is started
+
+from pipeline.connection import PREFIX, client_settings, ensure_topics, subscribe
+from pipeline.options import option_parser
+from pipeline.presence import tell_when_away
+from pipeline.process import Stop, run
+from pipeline.reading import LOOK_MS
+from pipeline.status import say
+from pipeline.text import printable
+from workshops.uppercase.topics import OUTPUT_TOPIC, commit, records_also_of_a_new_topic
+
+GROUP = PREFIX + "final-check-group"
+SESSION_MS = 6000
+CLOSE_MS = 1500
+EXAMPLES = """
+    python workshops/uppercase/part3_consume.py
+"""
+
+
+def main() -> None:
+    """Read, print, commit, until a stop is requested."""
+    options = option_parser(__doc__, EXAMPLES).parse_args()
+    stop = Stop()
+    ensure_topics(options.bootstrap_servers, OUTPUT_TOPIC, partitions=1)
+    tell_when_away(options.bootstrap_servers)
+
+    # 1. A consumer. Where its group has read nothing yet, it begins with the oldest word.
+    consumer = KafkaConsumer(
+        **client_settings(options.bootstrap_servers),
+        group_id=GROUP,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,  # we commit, after the word was printed
+        session_timeout_ms=SESSION_MS,  # after a kill, the next one of the group waits that long
+        consumer_timeout_ms=LOOK_MS,
+    )
+    subscribe(consumer, OUTPUT_TOPIC)
+    say(f"Reading {OUTPUT_TOPIC} at {options.bootstrap_servers}; Ctrl-C to stop.")
+
+    # 2. The loop
+    for record in records_also_of_a_new_topic(consumer, stop, options.bootstrap_servers, OUTPUT_TOPIC):
+        try:
+            print(f"Consumed from output-topic: {printable((record.value or b'').decode())}", flush=True)
+        except UnicodeDecodeError as error:
+            say(f"Not text: {record.topic}[{record.partition}]@{record.offset}: {error}")
+        commit(consumer)
+
+    with suppress(KafkaError):
+        consumer.close(timeout_ms=CLOSE_MS)
+    say("Stopped.")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,66 @@
+"""What the three parts share: names, and a reading loop that survives part 1, which makes the topics anew."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from kafka import KafkaAdminClient, KafkaConsumer
+from kafka.consumer.fetcher import ConsumerRecord
+from kafka.errors import KafkaError
+
+from pipeline.connection import PREFIX, admin_client
+from pipeline.process import Stop
+from pipeline.reading import records
+from pipeline.status import say
+
+INPUT_TOPIC = PREFIX + "input-topic"
+OUTPUT_TOPIC = PREFIX + "output-topic"
+
+LOOK_SECONDS = 1.0
+COMMIT_MS = 2000
+
+
+def records_also_of_a_new_topic(
+    consumer: KafkaConsumer, stop: Stop, servers: str, topic: str
+) -> Iterator[ConsumerRecord]:
+    """Give records as they come, also when the topic is deleted and made anew meanwhile.
+
+    A topic has a name and an id. The client reads by name: where five words were read and five are in the new
+    topic, its position of 5 looks as if all were read, and it would wait for the sixth. So we look at the id,
+    whenever nothing has come for a moment. If it is another one, we go where the group stands in the new
+    topic: the broker forgot the offsets that were committed in the old one.
+
+    For the same reason the consumer must not commit by itself (`enable_auto_commit=False`): when it loses the
+    old topic it would commit its position once more, and that may already count for the new one.
+
+    Args:
+        consumer: subscribed to the topic alone, and made with `consumer_timeout_ms=LOOK_MS`.
+        stop: ends the loop.
+        servers: bootstrap servers.
+        topic: its name.
+    """
+    admin = admin_client(servers)
+    known = topic_id(admin, topic)
+    while not stop.requested:
+        yield from records(consumer, stop, silence=LOOK_SECONDS)
+        try:
+            now = topic_id(admin, topic)
+            if now is not None and now != known:
+                for partition in consumer.assignment():
+                    consumer.seek(partition, consumer.committed(partition) or 0)
+                known = now
+        except KafkaError:  # Kafka is away for a while; the next look will tell
+            continue
+
+
+def topic_id(admin: KafkaAdminClient, topic: str) -> Any:  # noqa: ANN401, the client has no types
+    """Give the id of a topic; None if there is no such topic at the moment."""
+    [described] = admin.describe_topics([topic])
+    return None if described["error_code"] else described["topic_id"]
+
+
+def commit(consumer: KafkaConsumer) -> None:
+    """Commit what was given by the loop. Where that fails, a word comes a second time; none is left out."""
+    try:
+        consumer.commit(timeout_ms=COMMIT_MS)
+    except KafkaError as error:  # Kafka is away, the topic is, or another consumer has the partition now
+        say(f"Not committed ({type(error).__name__}): some words may come once more.")
