@@ -9,7 +9,7 @@ from kafka.errors import KafkaError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project, from wherever this is started
 
-from pipeline.connection import PREFIX, client_settings, ensure_topics, subscribe
+from pipeline.connection import PREFIX, client_settings, ensure_topics
 from pipeline.event_producer import FOREVER_MS
 from pipeline.options import option_parser
 from pipeline.presence import tell_when_away
@@ -17,10 +17,9 @@ from pipeline.process import Stop, run
 from pipeline.reading import LOOK_MS
 from pipeline.status import say
 from pipeline.text import printable
-from workshops.uppercase.topics import INPUT_TOPIC, OUTPUT_TOPIC, commit, records_also_of_a_new_topic
+from workshops.uppercase.topics import INPUT_TOPIC, OUTPUT_TOPIC, commit, records_also_of_a_new_topic, word_of
 
 GROUP = PREFIX + "transform-group"
-SESSION_MS = 6000
 CLOSE_MS = 1500
 EXAMPLES = """
     python workshops/uppercase/part2_transform.py
@@ -40,10 +39,8 @@ def main() -> None:
         group_id=GROUP,
         auto_offset_reset="earliest",
         enable_auto_commit=False,  # we commit, after the word was sent on
-        session_timeout_ms=SESSION_MS,  # after a kill, the next one of the group waits that long
         consumer_timeout_ms=LOOK_MS,
     )
-    subscribe(consumer, INPUT_TOPIC)
     # 2. A producer
     producer = KafkaProducer(
         **client_settings(options.bootstrap_servers),
@@ -55,9 +52,9 @@ def main() -> None:
     # 3. The loop
     for record in records_also_of_a_new_topic(consumer, stop, options.bootstrap_servers, INPUT_TOPIC):
         try:
-            transformed = (record.value or b"").decode().upper()
-        except UnicodeDecodeError as error:
-            say(f"Not text: {record.topic}[{record.partition}]@{record.offset}: {error}")
+            transformed = word_of(record).upper()
+        except ValueError as error:
+            say(f"Not a word: {record.topic}[{record.partition}]@{record.offset}: {error}")
         else:
             # The word keeps its key: words of one key stay in order, however many partitions there are.
             sent = producer.send(OUTPUT_TOPIC, key=record.key, value=transformed)

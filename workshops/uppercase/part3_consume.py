@@ -9,17 +9,16 @@ from kafka.errors import KafkaError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project, from wherever this is started
 
-from pipeline.connection import PREFIX, client_settings, ensure_topics, subscribe
+from pipeline.connection import PREFIX, client_settings, ensure_topics
 from pipeline.options import option_parser
 from pipeline.presence import tell_when_away
 from pipeline.process import Stop, run
 from pipeline.reading import LOOK_MS
 from pipeline.status import say
 from pipeline.text import printable
-from workshops.uppercase.topics import OUTPUT_TOPIC, commit, records_also_of_a_new_topic
+from workshops.uppercase.topics import OUTPUT_TOPIC, commit, records_also_of_a_new_topic, word_of
 
 GROUP = PREFIX + "final-check-group"
-SESSION_MS = 6000
 CLOSE_MS = 1500
 EXAMPLES = """
     python workshops/uppercase/part3_consume.py
@@ -39,18 +38,16 @@ def main() -> None:
         group_id=GROUP,
         auto_offset_reset="earliest",
         enable_auto_commit=False,  # we commit, after the word was printed
-        session_timeout_ms=SESSION_MS,  # after a kill, the next one of the group waits that long
         consumer_timeout_ms=LOOK_MS,
     )
-    subscribe(consumer, OUTPUT_TOPIC)
     say(f"Reading {OUTPUT_TOPIC} at {options.bootstrap_servers}; Ctrl-C to stop.")
 
     # 2. The loop
     for record in records_also_of_a_new_topic(consumer, stop, options.bootstrap_servers, OUTPUT_TOPIC):
         try:
-            print(f"Consumed from output-topic: {printable((record.value or b'').decode())}", flush=True)
-        except UnicodeDecodeError as error:
-            say(f"Not text: {record.topic}[{record.partition}]@{record.offset}: {error}")
+            print(f"Consumed from output-topic: {printable(word_of(record))}", flush=True)
+        except ValueError as error:
+            say(f"Not a word: {record.topic}[{record.partition}]@{record.offset}: {error}")
         commit(consumer)
 
     with suppress(KafkaError):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from kafka import KafkaAdminClient, KafkaConsumer
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import KafkaError
 
@@ -29,24 +29,28 @@ def records_also_of_a_new_topic(
     whenever nothing has come for a moment. If it is another one, we go where the group stands in the new
     topic: the broker forgot the offsets that were committed in the old one.
 
-    For the same reason the consumer must not commit by itself (`enable_auto_commit=False`): when it loses the
-    old topic it would commit its position once more, and that may already count for the new one.
+    For the same reason
+    - the consumer must not commit by itself (`enable_auto_commit=False`): when it loses the old topic it
+      commits its position once more, and that may already count for the new one;
+    - it takes its partition (`assign`) and does not have it given (`subscribe`): while the topic is gone
+      its group would agree on nobody reading anything, and kafka-python 3.0.12 does not always come back.
 
     Args:
-        consumer: subscribed to the topic alone, and made with `consumer_timeout_ms=LOOK_MS`.
+        consumer: without a subscription, and made with `consumer_timeout_ms=LOOK_MS`.
         stop: ends the loop.
         servers: bootstrap servers.
         topic: its name.
     """
     admin = admin_client(servers)
     known = topic_id(admin, topic)
+    partition = TopicPartition(topic, 0)  # there is only one
+    consumer.assign([partition])
     while not stop.requested:
         yield from records(consumer, stop, silence=LOOK_SECONDS)
         try:
             now = topic_id(admin, topic)
             if now is not None and now != known:
-                for partition in consumer.assignment():
-                    consumer.seek(partition, consumer.committed(partition) or 0)
+                consumer.seek(partition, consumer.committed(partition) or 0)
                 known = now
         except KafkaError:  # Kafka is away for a while; the next look will tell
             continue
@@ -58,9 +62,21 @@ def topic_id(admin: KafkaAdminClient, topic: str) -> Any:  # noqa: ANN401, the c
     return None if described["error_code"] else described["topic_id"]
 
 
+def word_of(record: ConsumerRecord) -> str:
+    """Read the word in a record.
+
+    Raises:
+        ValueError: there is none, or it is not UTF-8.
+    """
+    if record.value is None:
+        raise ValueError("null")
+    word: str = record.value.decode()
+    return word
+
+
 def commit(consumer: KafkaConsumer) -> None:
     """Commit what was given by the loop. Where that fails, a word comes a second time; none is left out."""
     try:
         consumer.commit(timeout_ms=COMMIT_MS)
-    except KafkaError as error:  # Kafka is away, the topic is, or another consumer has the partition now
+    except KafkaError as error:  # Kafka is away, or the topic is
         say(f"Not committed ({type(error).__name__}): some words may come once more.")
