@@ -64,8 +64,12 @@ def main() -> None:
             )
 
     # 3. The end
+    try:
+        consumer.commit(timeout_ms=CLOSE_MS)  # what came after the last commit in the background
+    except KafkaError as error:
+        say(f"Not committed ({type(error).__name__}): some messages will come once more.")
     with suppress(KafkaError):
-        consumer.close(autocommit=True, timeout_ms=CLOSE_MS)  # commits what was read
+        consumer.close(autocommit=False, timeout_ms=CLOSE_MS)
     print("[End] get consumer", flush=True)
 
 

@@ -99,6 +99,14 @@ def within_topic(consumer: KafkaConsumer, wanted: int) -> dict[TopicPartition, i
     return starts
 
 
+def commit(consumer: KafkaConsumer) -> None:
+    """Commit what was given by the loop. Where that fails, a message comes a second time; none is left out."""
+    try:
+        consumer.commit(timeout_ms=COMMIT_MS)
+    except KafkaError as error:  # Kafka is away, or the partition went to another consumer
+        say(f"Not committed ({type(error).__name__}): some messages may come once more.")
+
+
 def main() -> None:
     """Read and print messages until a stop is requested."""
     parser = option_parser(__doc__, EXAMPLES)
@@ -142,13 +150,12 @@ def main() -> None:
             print(line_for(activity))
             print(flush=True)
         if options.manual_commit:
-            try:
-                consumer.commit(timeout_ms=COMMIT_MS)
-            except KafkaError as error:  # Kafka is away, or the partition went to another consumer
-                say(f"Not committed ({type(error).__name__}): some messages may come once more.")
+            commit(consumer)
 
+    if not options.manual_commit:
+        commit(consumer)  # what came after the last commit in the background
     with suppress(KafkaError):
-        consumer.close(autocommit=not options.manual_commit, timeout_ms=CLOSE_MS)
+        consumer.close(autocommit=False, timeout_ms=CLOSE_MS)
     say("Stopped.")
 
 

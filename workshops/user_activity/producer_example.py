@@ -142,7 +142,6 @@ def main() -> None:
     # 1. The producer: where Kafka is, how a value becomes bytes, who has to confirm
     producer = KafkaProducer(
         **client_settings(options.bootstrap_servers),
-        key_serializer=lambda user_id: str(user_id).encode(),
         value_serializer=lambda message: json.dumps(message).encode(),
         acks=ACKS[options.acks],
         enable_idempotence=options.acks == "all",  # sent once also where it is tried again; needs acks=all
@@ -160,7 +159,8 @@ def main() -> None:
         message = make_message(dice)
         deliveries.print(f"메시지 전송: {message}")
         # 3. On its way: the key, if there is one, chooses the partition
-        future = producer.send(TOPIC, key=message["user_id"] if options.key else None, value=message)
+        key = str(message["user_id"]).encode() if options.key else None
+        future = producer.send(TOPIC, key=key, value=message)
         # 4. What became of it: wait for that now, or be called when it is known
         if options.sync:
             try:
