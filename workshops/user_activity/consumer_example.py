@@ -100,7 +100,7 @@ def within_topic(consumer: KafkaConsumer, wanted: int) -> dict[TopicPartition, i
 
 
 def commit(consumer: KafkaConsumer) -> None:
-    """Commit what was given by the loop. Where that fails, a message comes a second time; none is left out."""
+    """Commit what the loop gave. Where that fails, a message comes once more; none is left out."""
     try:
         consumer.commit(timeout_ms=COMMIT_MS)
     except KafkaError as error:  # Kafka is away, or the partition went to another consumer
