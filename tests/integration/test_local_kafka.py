@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.broker import PROJECT
 from pipeline.connection import answers, ensure_topics
-from pipeline.kafka_jars import class_path
+from pipeline.jars import KAFKA, class_path
 from pipeline.local_kafka import CONTROLLER_PORT_DISTANCE, HOME, LocalKafka
 from pipeline.process import PipelineError
 from tests.conftest import free_port
@@ -85,17 +85,17 @@ def test_a_download_without_network_is_told_in_one_line_and_leaves_nothing_half_
     for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"):
         monkeypatch.setenv(name, NOWHERE)
     with pytest.raises(PipelineError, match=r"could not be downloaded from Maven Central \(no connection\)"):
-        class_path(tmp_path)
+        class_path(tmp_path, KAFKA)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_no_space_is_told_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.local_kafka.ROOM_BYTES", 10**18)
-    monkeypatch.setattr("pipeline.kafka_jars.ROOM_BYTES", 10**18)
+    monkeypatch.setattr("pipeline.jars.ROOM_BYTES", 10**18)
     with pytest.raises(PipelineError, match="No space for Kafka's data"):
         LocalKafka(port=free_port(), home=tmp_path).start()
     with pytest.raises(PipelineError, match="No space for Kafka in"):
-        class_path(tmp_path)
+        class_path(tmp_path, KAFKA)
 
 
 def test_a_folder_that_can_not_be_written(tmp_path: Path) -> None:
@@ -114,6 +114,6 @@ def test_an_unknown_tool_is_bad_usage() -> None:
 
 
 def test_the_jars_are_those_of_one_kafka() -> None:
-    class_path(HOME / "jars")
+    class_path(HOME / "jars", KAFKA)
     versions = {jar.stem.rpartition("-")[2] for jar in (HOME / "jars").glob("*/kafka*-*.jar")}
     assert len(versions) == 1, "a jar of another version would break the broker only later"
