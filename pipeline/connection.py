@@ -4,7 +4,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer
@@ -87,13 +87,16 @@ def connect(client: Callable[..., Any], **settings: Any) -> Any:  # noqa: ANN401
         raise
 
 
-def ensure_topics(servers: str, *topics: str, partitions: int = PARTITIONS) -> None:
-    """Make the topics that are missing, and make room in those that hold the processor's outputs.
+def ensure_topics(
+    servers: str, *topics: str, partitions: int = PARTITIONS, outputs: Collection[str] = OUTPUTS
+) -> None:
+    """Make the topics that are missing, and make room in those that hold what was made of records.
 
     Args:
         servers: bootstrap servers.
         topics: names.
         partitions: how many those get that are missing.
+        outputs: which of the topics are for what was made of records.
 
     Raises:
         PipelineError: no broker answers, or it refuses.
@@ -102,7 +105,7 @@ def ensure_topics(servers: str, *topics: str, partitions: int = PARTITIONS) -> N
         missing = set(topics) - set(admin.list_topics())
         if missing:
             create_topics(admin, missing, partitions)
-        _make_room(admin, [topic for topic in topics if topic in OUTPUTS])
+        _make_room(admin, [topic for topic in topics if topic in outputs])
 
 
 def create_topics(

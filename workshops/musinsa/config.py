@@ -1,12 +1,10 @@
-"""What the scripts of this workshop share: topic and group names, and where the services are."""
+"""What the scripts of this workshop share: names, and where the services are."""
 
 import os
 
 from pipeline.connection import PREFIX
 
 PRODUCTS = PREFIX + "musinsa-products"
-POSTGRES_GROUP = PREFIX + "musinsa-postgres"
-OPENSEARCH_GROUP = PREFIX + "musinsa-opensearch"
 PARTITIONS = 3
 
 CRAWL_URL = os.environ.get("CRAWL_URL") or "http://localhost:8000/"

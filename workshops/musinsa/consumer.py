@@ -1,0 +1,237 @@
+"""The base of both consumers: stores what a topic holds, and keeps what can't be stored as dead letters.
+
+Whatever goes wrong, a service away, Kafka away, another consumer of the group with our partitions, there is
+one answer: forget where we are and ask for it anew. Whom to ask, the subclass knows.
+"""
+
+import argparse
+import socket
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+
+from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
+from kafka.consumer.fetcher import ConsumerRecord
+from kafka.errors import KafkaError
+
+from pipeline.connection import admin_client, client_settings, count_partitions, ensure_topics, subscribe
+from pipeline.dead_letters import dead_letter_headers
+from pipeline.options import group_name, option_parser
+from pipeline.presence import tell_when_away
+from pipeline.process import PipelineError, Stop
+from pipeline.status import say
+from pipeline.text import printable
+from pipeline.transactions import FINAL_ERRORS, TransactionalProducer, told
+from workshops.musinsa.config import PARTITIONS, PRODUCTS, dlq_of
+from workshops.musinsa.kinds import KINDS, UnstorableError
+
+POLL_MS = 500
+CLOSE_MS = 1500
+SESSION_MS = 6000
+PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds between two tries to reach a service; the last one again and again
+
+Batch = Mapping[TopicPartition, Sequence[ConsumerRecord]]
+Letter = tuple[ConsumerRecord, UnstorableError]
+
+
+class AwayError(Exception):
+    """The service can't be reached, or can't store anything now; the message says why."""
+
+
+class OvertakenError(Exception):
+    """Another consumer of the group went on with one of our partitions."""
+
+
+def consumer_parser(description: str, examples: str, service: str) -> argparse.ArgumentParser:
+    """Give a parser with the options that both consumers have.
+
+    Args:
+        description: what the script does.
+        examples: command lines, one a line.
+        service: its name, the end of the group's.
+    """
+    parser = option_parser(description, examples)
+    parser.add_argument(
+        "--topic", choices=sorted(KINDS), default=PRODUCTS, metavar="TOPIC",
+        help=f"what to store: {' or '.join(sorted(KINDS))} (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--group", type=group_name, help=f"consumer group (default: TOPIC-{service})")
+    return parser
+
+
+class StoringConsumer(ABC):
+    """Stores each record of a topic.
+
+    Attributes:
+        service: its name, for people.
+        batch_records: how many records to store at once, at most.
+        positions: of each partition that is ours, the offset of the next record to store.
+    """
+
+    service: str
+    batch_records: int
+
+    def __init__(self, servers: str, topic: str, group: str, stop: Stop) -> None:
+        """Make the topics that are missing.
+
+        Args:
+            servers: bootstrap servers.
+            topic: one of KINDS.
+            group: the consumer group.
+            stop: ends run().
+
+        Raises:
+            PipelineError: no broker answers.
+        """
+        self.topic, self.group, self.kind = topic, group, KINDS[topic]
+        self.positions: dict[TopicPartition, int] = {}
+        self._servers = servers
+        self._stop = stop
+        self._letters: TransactionalProducer | None = None
+        self._dlq = dlq_of(topic)
+        ensure_topics(servers, topic, self._dlq, partitions=PARTITIONS, outputs=[self._dlq])
+        with admin_client(servers) as admin:
+            # A topic that is deleted and made anew is another topic: its offsets begin at 0 once more.
+            self.topic_id: str = admin.describe_topics([topic])[0]["topic_id"]
+        self.consumer = KafkaConsumer(
+            **client_settings(servers),
+            group_id=group,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+            session_timeout_ms=SESSION_MS,
+        )
+
+    @abstractmethod
+    def open(self) -> None:
+        """Connect to the service where that is not done yet, and make what is missing there.
+
+        Raises:
+            AwayError: it can't be reached.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give the connection up; the next open() makes a new one."""
+
+    @abstractmethod
+    def next_offset(self, partition: TopicPartition) -> int:
+        """Ask where to go on in a partition.
+
+        Raises:
+            AwayError: the service can't be reached.
+        """
+
+    @abstractmethod
+    def store(self, batch: Batch) -> None:
+        """Store a batch's records, bury those that can't be stored, and note how far that is.
+
+        Raises:
+            AwayError: some or all of it is not stored.
+            OvertakenError: it was another consumer's to store.
+        """
+
+    def rest(self) -> None:  # noqa: B027, a subclass that has nothing to do then need not say so
+        """Do what can wait until nothing comes."""
+
+    def run(self) -> None:
+        """Store records until a stop is requested; wait for Kafka and for the service where these are away.
+
+        Raises:
+            PipelineError: a person has to mend something first.
+        """
+        tell_when_away(self._servers)
+        subscribe(self.consumer, self.topic, listener=_Forget(self.positions))
+        failures = 0
+        while not self._stop.requested:
+            try:
+                self.open()
+                self._step()
+                if failures:
+                    say(f"{self.service} is back.")
+                    failures = 0
+            except AwayError as error:
+                if not failures:
+                    say(printable(f"{self.service} is away ({error}); waiting for it."))
+                self._forget()
+                self._stop.wait(PAUSES[min(failures, len(PAUSES) - 1)])
+                failures += 1
+            except OvertakenError:
+                self._forget()
+            except KafkaError as error:
+                if isinstance(error, FINAL_ERRORS):
+                    raise PipelineError(told(error)) from error
+                self._forget()
+                self._stop.wait(PAUSES[0])
+        self._finish()
+
+    def _step(self) -> None:
+        batch = self.consumer.poll(timeout_ms=POLL_MS, max_records=self.batch_records)
+        for partition in self.consumer.assignment() - self.positions.keys():
+            self.positions[partition] = self.next_offset(partition)
+            self.consumer.seek(partition, self.positions[partition])
+            batch.pop(partition, None)  # read from where Kafka thinks that we are
+        if batch:
+            self.store(batch)
+        else:
+            self.rest()
+
+    def bury(self, letters: Sequence[Letter]) -> None:
+        """Send what can't be stored to the dead letter queue, and return when Kafka has it.
+
+        Args:
+            letters: records and why they can't be stored.
+
+        Raises:
+            KafkaError: Kafka may not have it.
+        """
+        if not letters:
+            return
+        if self._letters is None:
+            self._letters = TransactionalProducer(
+                self._servers, f"{self.group}-{socket.gethostname()}-{uuid.uuid4()}"
+            )
+        partitions = count_partitions(self.consumer, self._dlq)
+        self._letters.begin()
+        for record, error in letters:
+            headers = dead_letter_headers(record, error, self.group)
+            self._letters.send(
+                self._dlq, record.partition % partitions, record.key, record.value, headers, record.timestamp
+            )
+        self._letters.commit()
+
+    def _forget(self) -> None:
+        """Whatever we know may be wrong now."""
+        self.positions.clear()
+        self.close()
+        if self._letters:
+            self._letters.close()
+            self._letters = None
+
+    def _finish(self) -> None:
+        with suppress(AwayError, OvertakenError, KafkaError):
+            self.rest()
+        self._forget()
+        with suppress(KafkaError):
+            self.consumer.close(autocommit=False, timeout_ms=CLOSE_MS)
+
+
+class _Forget(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has no types
+    """Partitions come and go; where to go on in those that come, others may have changed."""
+
+    def __init__(self, positions: dict[TopicPartition, int]) -> None:
+        self._positions = positions
+
+    def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        """Forget."""
+        self._positions.clear()
+
+    def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        """Forget."""
+        self._positions.clear()
+
+
+def buried_line(record: ConsumerRecord, error: UnstorableError) -> str:
+    """Give the line that tells of a dead letter."""
+    return f"    [DLQ] {record.topic}[{record.partition}]@{record.offset}: {printable(str(error))}"

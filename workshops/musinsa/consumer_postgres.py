@@ -1,0 +1,235 @@
+"""Stores products in PostgreSQL: the newest state of each, whatever dies when.
+
+The rows and the offsets of a batch are written in one database transaction, so the database itself knows how
+far it is; the offsets that Kafka keeps for the group are only there to be looked at.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from kafka import TopicPartition
+from kafka.consumer.fetcher import ConsumerRecord
+from kafka.structs import OffsetAndMetadata
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project, from wherever this is started
+
+from pipeline.process import PipelineError, Stop, run
+from pipeline.status import say
+from pipeline.text import printable
+from workshops.musinsa.config import POSTGRES
+from workshops.musinsa.consumer import (
+    AwayError,
+    Batch,
+    Letter,
+    OvertakenError,
+    StoringConsumer,
+    buried_line,
+    consumer_parser,
+)
+from workshops.musinsa.kinds import Kind, UnstorableError, decode
+
+BATCH_RECORDS = 500
+CONNECT_SECONDS = 5
+SILENCE_MS = 15_000  # then a server that does not answer is away
+# A consumer that hangs in the middle of a transaction must not hold up the one that takes over.
+SESSION = {
+    "lock_timeout": "10s",
+    "statement_timeout": "30s",
+    "idle_in_transaction_session_timeout": "30s",
+}
+TOO_LARGE = "54"  # the class of SQLSTATE for what exceeds one of PostgreSQL's limits
+MAKE_OFFSETS = """
+    CREATE TABLE IF NOT EXISTS kafka_offsets (
+        consumer_group text, topic text, topic_id uuid, partition integer, next_offset bigint NOT NULL,
+        PRIMARY KEY (consumer_group, topic_id, partition)
+    )
+"""
+FIRST_OFFSET = """
+    INSERT INTO kafka_offsets (consumer_group, topic_id, partition, topic, next_offset)
+    VALUES (%s, %s, %s, %s, 0) ON CONFLICT DO NOTHING
+"""
+NEXT_OFFSET = """
+    SELECT next_offset FROM kafka_offsets WHERE consumer_group = %s AND topic_id = %s AND partition = %s
+"""
+# Only from where we are: whoever comes second finds that somebody else went on, and stores nothing.
+ADVANCE = """
+    UPDATE kafka_offsets SET next_offset = %s
+    WHERE consumer_group = %s AND topic_id = %s AND partition = %s AND next_offset = %s
+"""
+EXAMPLES = """
+    python3 workshops/musinsa/consumer_postgres.py
+    python3 workshops/musinsa/consumer_postgres.py --topic analytics-events
+"""
+
+
+class PostgresConsumer(StoringConsumer):
+    """Stores records as rows of a table with the topic's name."""
+
+    service = "PostgreSQL"
+    batch_records = BATCH_RECORDS
+
+    def __init__(self, servers: str, topic: str, group: str, stop: Stop, dsn: str) -> None:
+        """Prepare; open() connects to PostgreSQL.
+
+        Args:
+            servers: bootstrap servers of Kafka.
+            topic: one of KINDS.
+            group: the consumer group.
+            stop: ends run().
+            dsn: PostgreSQL's address.
+        """
+        super().__init__(servers, topic, group, stop)
+        self._dsn = dsn
+        self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
+        table = sql.Identifier(topic.replace("-", "_").replace(".", "_"))
+        self._make_table = _make_table(table, self.kind)
+        self._upsert = _upsert(table, self.kind)
+
+    def open(self) -> None:
+        """Connect, and make the tables that are missing."""
+        if self._connection:
+            return
+        with _told_by_postgres():
+            self._connection = psycopg.connect(
+                self._dsn, autocommit=True, connect_timeout=CONNECT_SECONDS, tcp_user_timeout=SILENCE_MS,
+                options=" ".join(f"-c {name}={value}" for name, value in SESSION.items()),
+            )  # fmt: skip
+            with self._connection.transaction():
+                # IF NOT EXISTS does not help against another consumer that makes them at the same moment.
+                self._connection.execute("SELECT pg_advisory_xact_lock(hashtext('kafka_offsets'))")
+                self._connection.execute(MAKE_OFFSETS)
+                self._connection.execute(self._make_table)
+
+    def close(self) -> None:
+        """Close the connection; what was not committed is undone."""
+        if self._connection:
+            self._connection.close()
+            self._connection = None
+
+    def next_offset(self, partition: TopicPartition) -> int:
+        """Ask the database where to go on."""
+        key = (self.group, self.topic_id, partition.partition)
+        with _told_by_postgres():
+            self._open.execute(FIRST_OFFSET, (*key, self.topic))
+            found = self._open.execute(NEXT_OFFSET, key).fetchone()
+        return int(found[0]) if found else 0
+
+    def store(self, batch: Batch) -> None:
+        """Write rows and offsets in one transaction, then tell of them."""
+        lines: list[str] = []
+        letters: list[Letter] = []
+        with _told_by_postgres(), self._open.transaction():
+            self._advance(batch)
+            for record in chain.from_iterable(batch.values()):
+                try:
+                    inserted, identity = self._write(record)
+                except UnstorableError as error:
+                    letters.append((record, error))
+                    lines.append(buried_line(record, error))
+                else:
+                    lines.append(f"    📝 {'INSERT' if inserted else 'UPDATE'}: {printable(identity)}")
+                    lines.append(f"    ✅ 처리 완료: partition={record.partition}, offset={record.offset}")
+            # Before the commit: killed in between, a letter is sent a second time, but none is missing.
+            self.bury(letters)
+        self.positions.update(_ends(batch))
+        print("\n".join(lines), flush=True)
+        offsets = {partition: OffsetAndMetadata(end) for partition, end in _ends(batch).items()}
+        self.consumer.commit_async(offsets)  # for kafka-consumer-groups; nobody waits for it
+
+    @property
+    def _open(self) -> "psycopg.Connection[tuple[Any, ...]]":
+        if not self._connection:
+            raise AwayError("not connected")
+        return self._connection
+
+    def _advance(self, batch: Batch) -> None:
+        for partition, end in _ends(batch).items():
+            ours = (self.group, self.topic_id, partition.partition, self.positions[partition])
+            if self._open.execute(ADVANCE, (end, *ours)).rowcount != 1:
+                raise OvertakenError
+
+    def _write(self, record: ConsumerRecord) -> tuple[bool, str]:
+        """Insert or update a row; give back whether it is new, and what it is about."""
+        row = decode(self.kind, record.value)
+        values = {name: Jsonb(value) if isinstance(value, dict) else value for name, value in row.items()}
+        try:
+            with self._open.transaction():  # a savepoint: a row that is refused does not undo the others
+                found = self._open.execute(self._upsert, values).fetchone()
+        except psycopg.Error as error:
+            if _is_about_the_row(error):
+                raise UnstorableError(_reason(error)) from error
+            raise
+        return bool(found and found[0]), str(row[self.kind.identity])
+
+
+def _make_table(table: sql.Identifier, kind: Kind) -> sql.Composed:
+    columns = [
+        sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(field.postgres))
+        for name, field in kind.fields.items()
+    ]
+    return sql.SQL("CREATE TABLE IF NOT EXISTS {} ({}, PRIMARY KEY ({}))").format(
+        table, sql.SQL(", ").join(columns), sql.Identifier(kind.identity)
+    )
+
+
+def _upsert(table: sql.Identifier, kind: Kind) -> sql.Composed:
+    names = [sql.Identifier(name) for name in kind.fields]
+    return sql.SQL(
+        # xmax is the transaction that replaced a row's earlier version; a new row has none.
+        "INSERT INTO {} ({}) VALUES ({}) ON CONFLICT ({}) DO UPDATE SET {} RETURNING xmax = 0"
+    ).format(
+        table,
+        sql.SQL(", ").join(names),
+        sql.SQL(", ").join(map(sql.Placeholder, kind.fields)),
+        sql.Identifier(kind.identity),
+        sql.SQL(", ").join(sql.SQL("{0} = EXCLUDED.{0}").format(name) for name in names),
+    )
+
+
+def _ends(batch: Batch) -> dict[TopicPartition, int]:
+    return {partition: records[-1].offset + 1 for partition, records in batch.items()}
+
+
+@contextmanager
+def _told_by_postgres() -> Iterator[None]:
+    try:
+        yield
+    except psycopg.ProgrammingError as error:  # no rights, a table that looks different: a person's to mend
+        raise PipelineError(f"PostgreSQL refused: {_reason(error)}") from error
+    except psycopg.Error as error:
+        raise AwayError(_reason(error)) from error
+
+
+def _is_about_the_row(error: psycopg.Error) -> bool:
+    """Tell whether it is the row that can't be stored, or the server that can't store."""
+    too_large = (error.sqlstate or "").startswith(TOO_LARGE)
+    return too_large or isinstance(error, psycopg.DataError | psycopg.IntegrityError)
+
+
+def _reason(error: psycopg.Error) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def main() -> None:
+    """Store until told to stop."""
+    parser = consumer_parser(__doc__, EXAMPLES, "postgres")
+    parser.add_argument(
+        "--dsn", default=POSTGRES, help="PostgreSQL's address (default: $POSTGRES_DSN, else %(default)s)"
+    )
+    options = parser.parse_args()
+    group = options.group or f"{options.topic}-postgres"
+    consumer = PostgresConsumer(options.bootstrap_servers, options.topic, group, Stop(), options.dsn)
+    say(f"Storing {options.topic} at {options.bootstrap_servers} in PostgreSQL; Ctrl-C to stop.")
+    print("🐘 PostgreSQL Consumer:", flush=True)
+    consumer.run()
+
+
+if __name__ == "__main__":
+    run(main)
