@@ -195,10 +195,12 @@ def admin_client(servers: str) -> KafkaAdminClient:
 def subscribe(
     consumer: KafkaConsumer, *topics: str, listener: ConsumerRebalanceListener | None = None
 ) -> None:
-    """Subscribe once the topics are known.
+    """Subscribe so that the consumer joins its group once.
 
-    A consumer that subscribes first, as `KafkaConsumer("topic")` does, gets an empty assignment, joins the
-    group a second time and now and then never returns from poll().
+    A consumer that subscribes to topics it does not know, as `KafkaConsumer("topic")` does, gets an empty
+    assignment, joins the group a second time and now and then never returns from poll(). One that knows them
+    joins twice, too, half a second later: it compares its partitions only with metadata that came after
+    subscribe(). So that is asked for before the first poll().
 
     Args:
         consumer: a consumer without a subscription.
@@ -211,6 +213,7 @@ def subscribe(
     for topic in topics:
         count_partitions(consumer, topic)
     consumer.subscribe(topics, listener=listener)
+    consumer.topics()
 
 
 def count_partitions(consumer: KafkaConsumer, topic: str) -> int:
