@@ -234,6 +234,23 @@ def count_partitions(consumer: KafkaConsumer, topic: str) -> int:
     return len(partitions)
 
 
+def topic_id(admin: KafkaAdminClient, topic: str) -> str | None:
+    """Tell which topic has this name now: one that is deleted and made anew has another id (KIP-516).
+
+    Args:
+        admin: a connected client.
+        topic: its name.
+
+    Returns:
+        The id; None while there is no such topic.
+
+    Raises:
+        KafkaError: the broker is away.
+    """
+    [described] = admin.describe_topics([topic])
+    return None if described["error_code"] else str(described["topic_id"])
+
+
 def answers(servers: str, seconds: float) -> bool:
     """Tell whether a Kafka broker answers.
 

@@ -7,11 +7,12 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Collection
 
-from kafka import KafkaAdminClient, KafkaConsumer
+from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
-from pipeline.connection import answers, client_settings
+from pipeline.connection import answers, client_settings, subscribe
 from pipeline.local_kafka import LocalKafka
 from pipeline.process import STOP_SECONDS
 from pipeline.transactions import HANG_SECONDS
@@ -20,6 +21,7 @@ from tests.faults.proxy import Api, Proxy, turn_commit_into_abort
 from tests.integration.pipelines import wait_until
 
 EVENTS = 3000
+JOIN_ONCE_MORE_SECONDS = 3.0  # after 0.6 s, where it does
 
 
 def test_records_that_expired_are_not_left_out(flow: Flow, proxy: Proxy) -> None:
@@ -220,6 +222,32 @@ def test_a_start_does_not_hang_when_the_group_is_slow(flow: Flow, proxy: Proxy) 
         wait_until(lambda: all(consumer.stdout for consumer in consumers), "all consumers print", 15)
     for script in (processor, *consumers):
         assert script.stop() == 0, script.stderr
+
+
+class Joins(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has no types
+    """Counts how often a consumer is given partitions."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None: ...
+
+    def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        self.count += 1
+
+
+def test_a_consumer_joins_its_group_once(flow: Flow) -> None:
+    """What it knew of its topics before it subscribed does not count for the client: it joins once more."""
+    # The first group may be one of a new broker, which needs longer for it than for the metadata.
+    for group in ("first", "second"):
+        joins = Joins()
+        consumer = KafkaConsumer(**client_settings(flow.kafka.servers), group_id=flow.prefix + group)
+        subscribe(consumer, flow.analytics, listener=joins)
+        polled_until = time.monotonic() + JOIN_ONCE_MORE_SECONDS
+        while time.monotonic() < polled_until:
+            consumer.poll(timeout_ms=200)
+        consumer.close()
+    assert joins.count == 1
 
 
 def test_new_partitions_are_found_when_the_group_is_slow(flow: Flow, proxy: Proxy) -> None:

@@ -92,10 +92,19 @@ TABLE = (
         r"'starting this process anew': not within",
     ),
     Defence(
-        "topics are known before they are subscribed to", "pipeline/connection.py",
-        "        count_partitions(consumer, topic)\n", "        pass\n",
+        "topics are known before the group is joined", "pipeline/connection.py",
+        "        count_partitions(consumer, topic)\n"
+        "    consumer.subscribe(topics, listener=listener)\n"
+        "    consumer.topics()\n",
+        "        pass\n    consumer.subscribe(topics, listener=listener)\n",
         DEFENCES + "test_a_start_does_not_hang_when_the_group_is_slow",
         r"all consumers print: not within",
+    ),
+    Defence(
+        "the group is joined once", "pipeline/connection.py",
+        "    consumer.topics()\n", "",
+        DEFENCES + "test_a_consumer_joins_its_group_once",
+        r"assert [2-9] == 1",
     ),
     Defence(
         "each client is closed in a guard of its own", LOOP,

@@ -85,15 +85,17 @@ class Postgres(Service):
         with psycopg.connect(self.server.dsn, row_factory=dict_row) as connection:
             return connection.execute(statement, values).fetchall()
 
+    def drop(self, topic: str) -> None:
+        with psycopg.connect(self.server.dsn) as connection:
+            connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(topic.replace("-", "_"))))
+
     def done(self, pipeline: Pipeline, topic: str) -> int:
         if not self.query(sql.SQL("SELECT 1 FROM pg_tables WHERE tablename = 'kafka_offsets'")):
             return 0
-        [found] = self.query(
-            sql.SQL(
-                "SELECT coalesce(sum(next_offset), 0)::int AS done FROM kafka_offsets WHERE consumer_group = %s"
-            ),
-            topic + self.group,
+        sums = (
+            "SELECT coalesce(sum(next_offset), 0)::int AS done FROM kafka_offsets WHERE consumer_group = %s"
         )
+        [found] = self.query(sql.SQL(sums), topic + self.group)
         return int(found["done"])
 
     def stored(self, topic: str, identity: str) -> dict[str, Mapping[str, Any]]:

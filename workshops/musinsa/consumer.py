@@ -6,6 +6,7 @@ one answer: forget where we are and ask for it anew. Whom to ask, the subclass k
 
 import argparse
 import socket
+import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
@@ -15,7 +16,14 @@ from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import KafkaError
 
-from pipeline.connection import admin_client, client_settings, count_partitions, ensure_topics, subscribe
+from pipeline.connection import (
+    admin_client,
+    client_settings,
+    count_partitions,
+    ensure_topics,
+    subscribe,
+    topic_id,
+)
 from pipeline.dead_letters import dead_letter_headers
 from pipeline.options import group_name, option_parser
 from pipeline.presence import tell_when_away
@@ -23,12 +31,14 @@ from pipeline.process import PipelineError, Stop
 from pipeline.status import say
 from pipeline.text import printable
 from pipeline.transactions import FINAL_ERRORS, TransactionalProducer, told
+from pipeline.watchdog import restart_process
 from workshops.musinsa.config import PARTITIONS, PRODUCTS, dlq_of
 from workshops.musinsa.kinds import KINDS, UnstorableError
 
 POLL_MS = 500
 CLOSE_MS = 1500
 SESSION_MS = 6000
+LOOK_SECONDS = 3.0  # while nothing comes
 PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds between two tries to reach a service; the last one again and again
 
 Batch = Mapping[TopicPartition, Sequence[ConsumerRecord]]
@@ -91,9 +101,10 @@ class StoringConsumer(ABC):
         self._letters: TransactionalProducer | None = None
         self._dlq = dlq_of(topic)
         ensure_topics(servers, topic, self._dlq, partitions=PARTITIONS, outputs=[self._dlq])
-        with admin_client(servers) as admin:
-            # A topic that is deleted and made anew is another topic: its offsets begin at 0 once more.
-            self.topic_id: str = admin.describe_topics([topic])[0]["topic_id"]
+        self._admin = admin_client(servers)
+        # A topic that is deleted and made anew is another topic: its offsets begin at 0 once more.
+        self.topic_id = topic_id(self._admin, topic)
+        self._next_look = 0.0
         self.consumer = KafkaConsumer(
             **client_settings(servers),
             group_id=group,
@@ -131,6 +142,11 @@ class StoringConsumer(ABC):
             AwayError: some or all of it is not stored.
             OvertakenError: it was another consumer's to store.
         """
+
+    def has_read(self) -> bool:
+        """Tell whether offsets of the group are committed in Kafka."""
+        [offsets] = self._admin.list_group_offsets([self.group]).values()
+        return any(partition.topic == self.topic for partition in offsets)
 
     def rest(self) -> None:  # noqa: B027, a subclass that has nothing to do then need not say so
         """Do what can wait until nothing comes."""
@@ -176,6 +192,16 @@ class StoringConsumer(ABC):
             self.store(batch)
         else:
             self.rest()
+            self._look_for_a_new_topic()
+
+    def _look_for_a_new_topic(self) -> None:
+        """The client does not notice one: it reads by name, and goes on at its old offset."""
+        if time.monotonic() < self._next_look:
+            return
+        self._next_look = time.monotonic() + LOOK_SECONDS
+        if topic_id(self._admin, self.topic) not in (None, self.topic_id):
+            self._finish()
+            restart_process(f"Topic {self.topic} was made anew")
 
     def bury(self, letters: Sequence[Letter]) -> None:
         """Send what can't be stored to the dead letter queue, and return when Kafka has it.

@@ -78,13 +78,18 @@ class OpenSearchConsumer(StoringConsumer):
             return
         with _told_by_opensearch():
             if not self._client.indices.exists(index=self.topic):
+                if self.has_read():
+                    raise PipelineError(
+                        f"There is no index {self.topic}, but the group {self.group} has read of the topic. "
+                        "Start this with another --group, and it fills the index from the first record on."
+                    )
                 self._make_index()
             found = self._client.indices.get_mapping(index=self.topic)[self.topic]["mappings"]
         made_for = found.get("_meta", {}).get("topic_id")
         if made_for != self.topic_id:
             raise PipelineError(
                 f"The index {self.topic} was made from another topic of that name, deleted since: its "
-                "versions are the offsets of that one. Delete the index, then start this again."
+                "versions are the offsets of that one. Delete the index, and start this with another --group."
             )
         self._ready = True
 

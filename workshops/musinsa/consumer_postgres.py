@@ -51,6 +51,7 @@ MAKE_OFFSETS = """
         PRIMARY KEY (consumer_group, topic_id, partition)
     )
 """
+FIND_TABLE = "SELECT 1 FROM pg_tables WHERE schemaname = current_schema() AND tablename = %s"
 FIRST_OFFSET = """
     INSERT INTO kafka_offsets (consumer_group, topic_id, partition, topic, next_offset)
     VALUES (%s, %s, %s, %s, 0) ON CONFLICT DO NOTHING
@@ -88,7 +89,8 @@ class PostgresConsumer(StoringConsumer):
         super().__init__(servers, topic, group, stop)
         self._dsn = dsn
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
-        table = sql.Identifier(topic.replace("-", "_").replace(".", "_"))
+        self._table = topic.replace("-", "_").replace(".", "_")
+        table = sql.Identifier(self._table)
         self._make_table = _make_table(table, self.kind)
         self._upsert = _upsert(table, self.kind)
 
@@ -105,7 +107,10 @@ class PostgresConsumer(StoringConsumer):
                 # IF NOT EXISTS does not help against another consumer that makes them at the same moment.
                 self._connection.execute("SELECT pg_advisory_xact_lock(hashtext('kafka_offsets'))")
                 self._connection.execute(MAKE_OFFSETS)
-                self._connection.execute(self._make_table)
+                if not self._connection.execute(FIND_TABLE, (self._table,)).fetchone():
+                    self._connection.execute(self._make_table)
+                    # Somebody dropped it: what was in it is to be stored once more.
+                    self._connection.execute("DELETE FROM kafka_offsets WHERE topic = %s", (self.topic,))
 
     def close(self) -> None:
         """Close the connection; what was not committed is undone."""
@@ -174,7 +179,7 @@ def _make_table(table: sql.Identifier, kind: Kind) -> sql.Composed:
         sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(field.postgres))
         for name, field in kind.fields.items()
     ]
-    return sql.SQL("CREATE TABLE IF NOT EXISTS {} ({}, PRIMARY KEY ({}))").format(
+    return sql.SQL("CREATE TABLE {} ({}, PRIMARY KEY ({}))").format(
         table, sql.SQL(", ").join(columns), sql.Identifier(kind.identity)
     )
 

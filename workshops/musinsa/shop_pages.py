@@ -27,7 +27,7 @@ def parse_product(html: str, url: str) -> dict[str, Any] | None:
     Returns:
         The fields of a product that were found; None where the page shows none.
     """
-    page = BeautifulSoup(html, "html.parser")
+    page = BeautifulSoup(html, "lxml")
     tags = _tags(page)
     linked = next(_linked_products(page), {})
     if not linked and not tags.get("og:type", "").startswith("product"):
@@ -56,7 +56,7 @@ def parse_links(html: str, url: str) -> list[str]:
         html: the page.
         url: where it was found.
     """
-    links = BeautifulSoup(html, "html.parser").find_all("a", href=True)
+    links = BeautifulSoup(html, "lxml").find_all("a", href=True)
     found = (absolute(url, str(link["href"])) for link in links)
     return list(dict.fromkeys(address for address in found if address))
 

@@ -1,13 +1,12 @@
 """What the three parts share: names, and a reading loop that survives part 1, which makes the topics anew."""
 
 from collections.abc import Iterator
-from typing import Any
 
-from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import KafkaError
 
-from pipeline.connection import PREFIX, admin_client
+from pipeline.connection import PREFIX, admin_client, topic_id
 from pipeline.process import Stop
 from pipeline.reading import records
 from pipeline.status import say
@@ -54,12 +53,6 @@ def records_also_of_a_new_topic(
                 known = now
         except KafkaError:  # Kafka is away for a while; the next look will tell
             continue
-
-
-def topic_id(admin: KafkaAdminClient, topic: str) -> Any:  # noqa: ANN401, the client has no types
-    """Give the id of a topic; None if there is no such topic at the moment."""
-    [described] = admin.describe_topics([topic])
-    return None if described["error_code"] else described["topic_id"]
 
 
 def word_of(record: ConsumerRecord) -> str:
