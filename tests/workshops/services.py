@@ -13,6 +13,7 @@ from opensearchpy import OpenSearch
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from pipeline.connection import topic_id
 from tests.integration.pipelines import Pipeline, Running, wait_until
 from workshops.musinsa.local_opensearch import LocalOpenSearch
 from workshops.musinsa.local_postgres import LocalPostgres
@@ -92,11 +93,14 @@ class Postgres(Service):
     def done(self, pipeline: Pipeline, topic: str) -> int:
         if not self.query(sql.SQL("SELECT 1 FROM pg_tables WHERE tablename = 'kafka_offsets'")):
             return 0
-        sums = (
-            "SELECT coalesce(sum(next_offset), 0)::int AS done FROM kafka_offsets WHERE consumer_group = %s"
+        with KafkaAdminClient(bootstrap_servers=pipeline.kafka.servers) as admin:
+            current = topic_id(admin, topic)
+        rows = self.query(
+            sql.SQL("SELECT next_offset FROM kafka_offsets WHERE consumer_group = %s AND topic_id = %s"),
+            topic + self.group,
+            current,
         )
-        [found] = self.query(sql.SQL(sums), topic + self.group)
-        return int(found["done"])
+        return sum(row["next_offset"] for row in rows)
 
     def stored(self, topic: str, identity: str) -> dict[str, Mapping[str, Any]]:
         rows = self.query(sql.SQL("SELECT * FROM {}").format(sql.Identifier(topic.replace("-", "_"))))
