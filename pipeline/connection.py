@@ -188,7 +188,8 @@ def admin_client(servers: str) -> KafkaAdminClient:
     except (KafkaConnectionError, KafkaTimeoutError, OSError, ValueError) as error:
         raise PipelineError(
             f"No Kafka answers at {servers} (tried for {CONNECT_SECONDS:.0f} s: {_obstacle(servers)}). "
-            "Start one with ./run.sh or `docker compose up -d`, or name another with --bootstrap-servers."
+            "Start one with `docker compose up -d` or `python -m pipeline.local_kafka start`, "
+            "or name another with --bootstrap-servers."
         ) from error
 
 

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 
 from kafka import KafkaConsumer
 from kafka.consumer.fetcher import ConsumerRecord
-from kafka.errors import RetriableError
+from kafka.errors import KafkaError, RetriableError
 
 from pipeline.process import Stop
 
 LOOK_MS = 200  # as consumer_timeout_ms of the consumer: how long a silent loop sleeps before it looks around
+ASK_MS = 1000
 RETRY_SECONDS = 1.0
 
 
@@ -22,7 +23,8 @@ def records(consumer: KafkaConsumer, stop: Stop, silence: float | None = None) -
     Args:
         consumer: subscribed, and made with `consumer_timeout_ms=LOOK_MS`.
         stop: ends the loop.
-        silence: ends it, too, after so many seconds without a record. Joining the group does not count.
+        silence: ends it, too, after so many seconds without a record, if the broker says that there is none.
+            Joining the group does not count.
     """
     heard = time.monotonic()
     while not stop.requested:
@@ -36,5 +38,14 @@ def records(consumer: KafkaConsumer, stop: Stop, silence: float | None = None) -
             stop.wait(RETRY_SECONDS)
         if not consumer.assignment():
             heard = time.monotonic()
-        elif silence is not None and time.monotonic() - heard >= silence:
+        elif silence is not None and time.monotonic() - heard >= silence and _at_end(consumer):
             return
+
+
+def _at_end(consumer: KafkaConsumer) -> bool:
+    """Ask the broker whether all was read: the client is as silent while Kafka is away."""
+    try:
+        ends = consumer.end_offsets(consumer.assignment(), timeout_ms=ASK_MS)
+        return all(consumer.position(partition, timeout_ms=ASK_MS) >= end for partition, end in ends.items())
+    except KafkaError:
+        return False

@@ -70,7 +70,10 @@ def main() -> None:
         say(f"Not committed ({type(error).__name__}): some messages will come once more.")
     with suppress(KafkaError):
         consumer.close(autocommit=False, timeout_ms=CLOSE_MS)
-    print("[End] get consumer", flush=True)
+    if stop.requested:
+        say("Stopped; there may be more.")
+    else:
+        print("[End] get consumer", flush=True)
 
 
 if __name__ == "__main__":

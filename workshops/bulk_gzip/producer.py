@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project, fro
 
 from pipeline.connection import PREFIX, client_settings, ensure_topics
 from pipeline.options import option_parser, whole_number
+from pipeline.presence import tell_when_away
 from pipeline.process import Stop, run
 from pipeline.status import say
 
@@ -39,6 +40,7 @@ def main() -> None:
     options = parser.parse_args()
     stop = Stop()
     ensure_topics(options.bootstrap_servers, TOPIC, partitions=1)
+    tell_when_away(options.bootstrap_servers)
 
     # 1. A producer
     producer = KafkaProducer(
@@ -50,21 +52,23 @@ def main() -> None:
     )
     start = time.perf_counter()
     # 2. The messages
-    for number in range(options.count):
-        producer.send(TOPIC, value={"str": f"result{number}"})
+    sent = 0
+    while sent < options.count and not stop.requested:
+        producer.send(TOPIC, value={"str": f"result{sent}"})
+        sent += 1
         if not options.batched:
             producer.flush()  # waits until it is out: each message is a batch and a request of its own
-        if stop.requested:
-            break
     producer.flush()
     # 3. The time
     print("[Done]:", time.perf_counter() - start, flush=True)
-    if options.count:
-        sent = producer.metrics()["producer-metrics"]
+    if sent:
+        measured = producer.metrics()["producer-metrics"]
         say(
-            f"{sent['records-per-request-avg']:.1f} messages a request, {sent['batch-size-avg']:.0f} bytes a "
-            f"batch, compressed to {sent['compression-rate-avg']:.0%}"
+            f"{measured['records-per-request-avg']:.1f} messages a request, {measured['batch-size-avg']:.0f} "
+            f"bytes a batch, compressed to {measured['compression-rate-avg']:.0%}"
         )
+    if sent < options.count:
+        say(f"Stopped after {sent} of {options.count} messages.")
     with suppress(KafkaError):
         producer.close(timeout=CLOSE_SECONDS)
 

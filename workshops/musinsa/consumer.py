@@ -75,12 +75,11 @@ class StoringConsumer(ABC):
 
     Attributes:
         service: its name, for people.
-        batch_records: how many records to store at once, at most.
-        positions: of each partition that is ours, the offset of the next record to store.
+        positions: of each partition that is ours and that we know where to go on in, the offset we came to;
+            a subclass that needs it keeps it up to date.
     """
 
     service: str
-    batch_records: int
 
     def __init__(self, servers: str, topic: str, group: str, stop: Stop) -> None:
         """Make the topics that are missing.
@@ -113,6 +112,11 @@ class StoringConsumer(ABC):
             isolation_level="read_committed",
             session_timeout_ms=SESSION_MS,
         )
+
+    @property
+    @abstractmethod
+    def batch_records(self) -> int:
+        """How many records to store at once, at most."""
 
     @abstractmethod
     def open(self) -> None:
@@ -200,8 +204,8 @@ class StoringConsumer(ABC):
             return
         self._next_look = time.monotonic() + LOOK_SECONDS
         if topic_id(self._admin, self.topic) not in (None, self.topic_id):
-            self._finish()
-            restart_process(f"Topic {self.topic} was made anew")
+            self._forget()
+            restart_process(f"Topic {self.topic} was deleted and made anew")
 
     def bury(self, letters: Sequence[Letter]) -> None:
         """Send what can't be stored to the dead letter queue, and return when Kafka has it.
@@ -241,6 +245,7 @@ class StoringConsumer(ABC):
         self._forget()
         with suppress(KafkaError):
             self.consumer.close(autocommit=False, timeout_ms=CLOSE_MS)
+        say("Stopped.")
 
 
 class _Forget(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has no types

@@ -54,7 +54,6 @@ class OpenSearchConsumer(StoringConsumer):
     """Stores records as documents of an index with the topic's name."""
 
     service = "OpenSearch"
-    batch_records = COMMIT_EVERY
 
     def __init__(self, servers: str, topic: str, group: str, stop: Stop, url: str) -> None:
         """Prepare; open() connects to OpenSearch.
@@ -71,6 +70,11 @@ class OpenSearchConsumer(StoringConsumer):
         self._ready = False
         self._stored = 0  # since the last commit
         self._uncommitted: dict[TopicPartition, OffsetAndMetadata] = {}
+
+    @property
+    def batch_records(self) -> int:
+        """Those that are missing to the next commit."""
+        return COMMIT_EVERY - self._stored
 
     def open(self) -> None:
         """Make the index where it is missing."""

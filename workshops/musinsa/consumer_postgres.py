@@ -44,6 +44,8 @@ SESSION = {
     "statement_timeout": "30s",
     "idle_in_transaction_session_timeout": "30s",
 }
+# A connection that is refused has no SQLSTATE, only words.
+REFUSALS = ("authentication failed", "does not exist", "no pg_hba.conf entry")
 TOO_LARGE = "54"  # the class of SQLSTATE for what exceeds one of PostgreSQL's limits
 MAKE_OFFSETS = """
     CREATE TABLE IF NOT EXISTS kafka_offsets (
@@ -209,6 +211,8 @@ def _told_by_postgres() -> Iterator[None]:
     except psycopg.ProgrammingError as error:  # no rights, a table that looks different: a person's to mend
         raise PipelineError(f"PostgreSQL refused: {_reason(error)}") from error
     except psycopg.Error as error:
+        if any(words in str(error) for words in REFUSALS):
+            raise PipelineError(f"PostgreSQL refused: {_reason(error)}") from error
         raise AwayError(_reason(error)) from error
 
 

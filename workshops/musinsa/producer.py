@@ -1,8 +1,13 @@
-"""Sends products to musinsa-products: one by one with ProductProducer, or many with publish_products()."""
+"""Sends products to musinsa-products: one by one with ProductProducer, or many with publish_products().
 
-from collections.abc import Iterable, Mapping
+As a script it sends those that it reads from stdin, one JSON object a line, as crawler.py prints them.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -10,12 +15,21 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError
 from kafka.producer.future import FutureRecordMetadata
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project, from wherever this is started
+
 from pipeline.connection import client_settings, ensure_topics
+from pipeline.options import option_parser
+from pipeline.process import PipelineError, Stop, run
 from pipeline.status import say
+from pipeline.text import printable
 from workshops.musinsa.config import PARTITIONS, PRODUCTS
+from workshops.musinsa.products import check
 
 DELIVERY_SECONDS = 30.0
 CLOSE_SECONDS = 2.0
+EXAMPLES = """
+    python3 workshops/musinsa/crawler.py | python3 workshops/musinsa/producer.py
+"""
 
 
 class Published(NamedTuple):
@@ -89,3 +103,26 @@ def publish_products(products: Iterable[Mapping[str, Any]], servers: str) -> Pub
     """
     with ProductProducer(servers) as producer:
         return producer.publish_all(products)
+
+
+def read_products(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """Give the products of JSON lines; what is none is told and left out."""
+    for line in lines:
+        try:
+            yield msgspec.to_builtins(check(msgspec.json.decode(line, type=dict[str, Any])))
+        except msgspec.DecodeError as error:
+            say(printable(f"Left out: {error}: {line.strip()}"))
+
+
+def main() -> None:
+    """Publish what stdin holds."""
+    servers = option_parser(__doc__, EXAMPLES).parse_args().bootstrap_servers
+    Stop()  # Ctrl-C ends this within seconds, whatever it waits for
+    published = publish_products(read_products(sys.stdin), servers)
+    print(f"Published: {published.succeeded}, failed: {published.failed}")
+    if published.failed:
+        raise PipelineError(f"{published.failed} products were not published.")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -86,9 +86,7 @@ class Deliveries:
         try:
             with self._printing:
                 print(line, flush=True)
-        except (
-            OSError
-        ) as error:  # the reader left, or the disk is full; to raise in a callback would tell nobody
+        except OSError as error:  # the reader left, or the disk is full; to raise would tell nobody
             self.print_error = error
             self._stop.request()
 
@@ -191,6 +189,7 @@ def finish(producer: KafkaProducer, deliveries: Deliveries, stop: Stop) -> None:
         raise deliveries.print_error
     if deliveries.failures:
         raise PipelineError(f"{deliveries.failures} messages could not be delivered.")
+    say("Stopped.")
 
 
 if __name__ == "__main__":
