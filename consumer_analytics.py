@@ -100,7 +100,7 @@ def main() -> None:
         for record in chain.from_iterable(polled.values()):
             try:
                 event = decode(record.value or b"")
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 say(f"Not an analytics event: {record.topic}[{record.partition}]@{record.offset}")
             else:
                 print(record.value.decode() if options.json else for_people(event))

@@ -68,7 +68,7 @@ class AnalyticsEvent(Struct, frozen=True):
     event_type: str
     source: Literal["web", "purchase"]
     user_id: int
-    occurred_at: datetime
+    occurred_at: Annotated[datetime, Meta(tz=True)]
     details: dict[str, str | int]
 
 

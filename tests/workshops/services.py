@@ -134,6 +134,9 @@ class Search(Service):
             [offsets] = admin.list_group_offsets([topic + self.group]).values()
         return sum(committed.offset for committed in offsets.values())
 
+    def drop(self, topic: str) -> None:
+        self.client.indices.delete(index=f"{topic}-1")
+
     def stored(self, topic: str, identity: str) -> dict[str, Mapping[str, Any]]:
         self.client.indices.refresh(index=topic)
         found = self.client.search(index=topic, body={"size": 10_000, "query": {"match_all": {}}})

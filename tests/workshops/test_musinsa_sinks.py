@@ -219,6 +219,7 @@ def test_what_cannot_be_stored_becomes_a_dead_letter(shop: Shop, service: Servic
         as_sent(product("ftp://shop.example/1")),
         as_sent(product(URL.format(1), price=-1)),
         as_sent(product(URL.format(1), price="89000")),
+        Sent(b'{"deep":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
     ]
     if service.name == "PostgreSQL":
         bad.append(as_sent(product(URL.format(1), name="a\0b")))
@@ -266,11 +267,11 @@ def test_a_topic_that_was_made_anew_is_another_topic(
     shop.records = 0
     shop.fill(20)
     shop.check(postgres)
-    assert "was made anew" in rows.stderr
+    assert "was deleted and made anew" in rows.stderr
     assert rows.stop() == 0, rows.stderr
     assert documents.process.wait(30) == 1  # its versions are of the old topic, so a person has to decide
-    assert "Delete the index" in documents.stderr.splitlines()[-1]
-    opensearch.client.indices.delete(index=shop.topic)
+    assert f"Delete {shop.topic}-1" in documents.stderr.splitlines()[-1]
+    opensearch.drop(shop.topic)
     documents = opensearch.consumer(shop.pipeline, "--group", shop.topic + "-2")
     there = {record.key.decode() for record in shop.pipeline.read(shop.topic)}
     wait_until(lambda: documents.stdout.count("🔍 OpenSearch created") == len(there), "all stored")
@@ -291,13 +292,31 @@ def test_a_table_or_index_that_was_deleted_is_filled_from_the_first_record(
     rows.wait_for_output(ONE_BATCH_BYTES)
     shop.check(postgres)
     assert rows.stop() == 0, rows.stderr
-    opensearch.client.indices.delete(index=shop.topic)
     refused = opensearch.consumer(shop.pipeline)
+    refused.wait_for("Storing")
+    opensearch.drop(shop.topic)
+    shop.fill(1)  # must not bring back an index that holds nothing else
     assert refused.process.wait(20) == 1
     assert "Start this with another --group" in refused.stderr
     documents = opensearch.consumer(shop.pipeline, "--group", shop.topic + "-2")
     wait_until(lambda: documents.stdout.count("🔍 OpenSearch created") == len(shop.newest), "all stored")
     assert documents.stop() == 0, documents.stderr
+
+
+def test_an_index_that_takes_nothing_is_waited_for(shop: Shop, opensearch: Search) -> None:
+    """What OpenSearch answers then looks like what it says of a bad document."""
+    shop.fill(10)
+    consumer = opensearch.consumer(shop.pipeline)
+    shop.check(opensearch)
+    opensearch.client.indices.close(index=shop.topic)
+    shop.fill(10)
+    consumer.wait_for("OpenSearch is away (index_closed_exception")
+    opensearch.client.indices.open(index=shop.topic)
+    consumer.wait_for("OpenSearch is back.")
+    shop.check(opensearch)
+    assert shop.pipeline.read(shop.dlq) == []
+    assert consumer.stop() == 0, consumer.stderr
+    assert consumer.stderr.count("is away") == 1, consumer.stderr
 
 
 def test_offsets_of_two_partitions_are_not_compared(shop: Shop, opensearch: Search) -> None:

@@ -5,11 +5,9 @@ It goes on where its consumer group stopped the last time; a new group starts wi
 
 import json
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 from kafka import KafkaConsumer
-from kafka.errors import KafkaError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project, from wherever this is started
 
@@ -17,15 +15,13 @@ from pipeline.connection import PREFIX, client_settings, ensure_topics, subscrib
 from pipeline.options import option_parser
 from pipeline.presence import tell_when_away
 from pipeline.process import Stop, run
-from pipeline.reading import LOOK_MS, records
+from pipeline.reading import LOOK_MS, SESSION_MS, close, commit, records
 from pipeline.status import say
 from pipeline.text import printable
 
 TOPIC = PREFIX + "topic1"
 GROUP = PREFIX + "test-group"
 SILENCE_SECONDS = 1.0
-SESSION_MS = 6000
-CLOSE_MS = 1500
 EXAMPLES = """
     python workshops/bulk_gzip/consumer.py
 """
@@ -44,7 +40,7 @@ def main() -> None:
         group_id=GROUP,
         auto_offset_reset="earliest",
         enable_auto_commit=True,
-        session_timeout_ms=SESSION_MS,  # after a kill, the next one of the group waits that long
+        session_timeout_ms=SESSION_MS,
         consumer_timeout_ms=LOOK_MS,  # not the second of silence: joining the group may take longer
     )
     subscribe(consumer, TOPIC)
@@ -64,12 +60,8 @@ def main() -> None:
             )
 
     # 3. The end
-    try:
-        consumer.commit(timeout_ms=CLOSE_MS)  # what came after the last commit in the background
-    except KafkaError as error:
-        say(f"Not committed ({type(error).__name__}): some messages will come once more.")
-    with suppress(KafkaError):
-        consumer.close(autocommit=False, timeout_ms=CLOSE_MS)
+    commit(consumer)  # what came after the last commit in the background
+    close(consumer)
     if stop.requested:
         say("Stopped; there may be more.")
     else:

@@ -9,7 +9,7 @@ import socket
 import time
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
@@ -18,6 +18,7 @@ from kafka.errors import KafkaError
 
 from pipeline.connection import (
     admin_client,
+    answers,
     client_settings,
     count_partitions,
     ensure_topics,
@@ -31,13 +32,14 @@ from pipeline.process import PipelineError, Stop
 from pipeline.status import say
 from pipeline.text import printable
 from pipeline.transactions import FINAL_ERRORS, TransactionalProducer, told
-from pipeline.watchdog import restart_process
+from pipeline.watchdog import Watchdog, restart_process
 from workshops.musinsa.config import PARTITIONS, PRODUCTS, dlq_of
 from workshops.musinsa.kinds import KINDS, UnstorableError
 
 POLL_MS = 500
 CLOSE_MS = 1500
 SESSION_MS = 6000
+HANG_SECONDS = 60.0  # far more than a batch takes
 LOOK_SECONDS = 3.0  # while nothing comes
 PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds between two tries to reach a service; the last one again and again
 
@@ -50,7 +52,7 @@ class AwayError(Exception):
 
 
 class OvertakenError(Exception):
-    """Another consumer of the group went on with one of our partitions."""
+    """Another consumer went on with one of our partitions, or was in the way; nothing is stored."""
 
 
 def consumer_parser(description: str, examples: str, service: str) -> argparse.ArgumentParser:
@@ -104,6 +106,11 @@ class StoringConsumer(ABC):
         # A topic that is deleted and made anew is another topic: its offsets begin at 0 once more.
         self.topic_id = topic_id(self._admin, topic)
         self._next_look = 0.0
+        self._watchdog = Watchdog(
+            HANG_SECONDS,
+            restart_process,
+            ready=lambda: answers(servers, seconds=5) and not stop.requested,
+        )
         self.consumer = KafkaConsumer(
             **client_settings(servers),
             group_id=group,
@@ -162,41 +169,47 @@ class StoringConsumer(ABC):
             PipelineError: a person has to mend something first.
         """
         tell_when_away(self._servers)
-        subscribe(self.consumer, self.topic, listener=_Forget(self.positions))
+        subscribe(self.consumer, self.topic, listener=_Forget(self.forget))
         failures = 0
         while not self._stop.requested:
             try:
-                self.open()
-                self._step()
-                if failures:
+                # A server that neither answers nor closes the connection is not away for its client, nor is
+                # Kafka where it does not answer the end of a transaction: both wait without a limit.
+                with self._watchdog.watch(f"Storing in {self.service}"):
+                    self.open()
+                    works = self._step()
+                if failures and works:
                     say(f"{self.service} is back.")
                     failures = 0
             except AwayError as error:
                 if not failures:
                     say(printable(f"{self.service} is away ({error}); waiting for it."))
-                self._forget()
+                self._begin_anew()
                 self._stop.wait(PAUSES[min(failures, len(PAUSES) - 1)])
                 failures += 1
             except OvertakenError:
-                self._forget()
+                self._begin_anew()
             except KafkaError as error:
                 if isinstance(error, FINAL_ERRORS):
                     raise PipelineError(told(error)) from error
-                self._forget()
+                self._begin_anew()
                 self._stop.wait(PAUSES[0])
         self._finish()
 
-    def _step(self) -> None:
+    def _step(self) -> bool:
+        """Store what comes; give back whether the service has shown that it works."""
         batch = self.consumer.poll(timeout_ms=POLL_MS, max_records=self.batch_records)
-        for partition in self.consumer.assignment() - self.positions.keys():
+        fresh = self.consumer.assignment() - self.positions.keys()
+        for partition in fresh:
             self.positions[partition] = self.next_offset(partition)
             self.consumer.seek(partition, self.positions[partition])
             batch.pop(partition, None)  # read from where Kafka thinks that we are
         if batch:
             self.store(batch)
-        else:
-            self.rest()
-            self._look_for_a_new_topic()
+            return True
+        self.rest()
+        self._look_for_a_new_topic()
+        return not fresh
 
     def _look_for_a_new_topic(self) -> None:
         """The client does not notice one: it reads by name, and goes on at its old offset."""
@@ -204,7 +217,7 @@ class StoringConsumer(ABC):
             return
         self._next_look = time.monotonic() + LOOK_SECONDS
         if topic_id(self._admin, self.topic) not in (None, self.topic_id):
-            self._forget()
+            self._begin_anew()
             restart_process(f"Topic {self.topic} was deleted and made anew")
 
     def bury(self, letters: Sequence[Letter]) -> None:
@@ -231,9 +244,13 @@ class StoringConsumer(ABC):
             )
         self._letters.commit()
 
-    def _forget(self) -> None:
-        """Whatever we know may be wrong now."""
+    def forget(self) -> None:
+        """Forget where we are: whoever knows it is asked anew."""
         self.positions.clear()
+
+    def _begin_anew(self) -> None:
+        """Whatever we know may be wrong now, and whatever we hold open may be of no use."""
+        self.forget()
         self.close()
         if self._letters:
             self._letters.close()
@@ -242,7 +259,7 @@ class StoringConsumer(ABC):
     def _finish(self) -> None:
         with suppress(AwayError, OvertakenError, KafkaError):
             self.rest()
-        self._forget()
+        self._begin_anew()
         with suppress(KafkaError):
             self.consumer.close(autocommit=False, timeout_ms=CLOSE_MS)
         say("Stopped.")
@@ -251,16 +268,16 @@ class StoringConsumer(ABC):
 class _Forget(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has no types
     """Partitions come and go; where to go on in those that come, others may have changed."""
 
-    def __init__(self, positions: dict[TopicPartition, int]) -> None:
-        self._positions = positions
+    def __init__(self, forget: Callable[[], None]) -> None:
+        self._forget = forget
 
     def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """Forget."""
-        self._positions.clear()
+        self._forget()
 
     def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Forget."""
-        self._positions.clear()
+        self._forget()
 
 
 def buried_line(record: ConsumerRecord, error: UnstorableError) -> str:

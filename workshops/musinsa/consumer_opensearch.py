@@ -4,6 +4,7 @@ A document's version is the offset of the record that it was made of. So it does
 stored twice, by this consumer or by one that was thought dead: an older state never replaces a newer one.
 """
 
+import argparse
 import logging
 import sys
 from collections.abc import Iterator, Mapping
@@ -11,13 +12,14 @@ from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 from kafka import TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.structs import OffsetAndMetadata
 from opensearchpy import ConnectionError as NoConnectionError
-from opensearchpy import OpenSearch, OpenSearchException, TransportError
+from opensearchpy import OpenSearch, OpenSearchException, RequestError, TransportError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project, from wherever this is started
 
@@ -38,8 +40,14 @@ from workshops.musinsa.kinds import UnstorableError, decode
 COMMIT_EVERY = 10
 REQUEST_SECONDS = 10
 PARTITION_FIELD = "kafka_partition"
-BAD_DOCUMENT, NEWER_EXISTS = 400, 409
-INDEX_EXISTS = 400
+NEWER_EXISTS = "version_conflict_engine_exception"
+DOCUMENT_ERRORS = (
+    NEWER_EXISTS,
+    "illegal_argument_exception",
+    "mapper_parsing_exception",
+    "strict_dynamic_mapping_exception",
+)
+INDEX_EXISTS = "resource_already_exists_exception"
 MAX_REASON = 200
 REFUSALS = (400, 401, 403)  # of a whole request: trying again would be refused again
 EXAMPLES = """
@@ -88,18 +96,25 @@ class OpenSearchConsumer(StoringConsumer):
                         "Start this with another --group, and it fills the index from the first record on."
                     )
                 self._make_index()
-            found = self._client.indices.get_mapping(index=self.topic)[self.topic]["mappings"]
-        made_for = found.get("_meta", {}).get("topic_id")
+            [found] = self._client.indices.get_mapping(index=self.topic).values()
+        made_for = found["mappings"].get("_meta", {}).get("topic_id")
+        if made_for is None:
+            raise PipelineError(f"The index {self.topic} was not made by this consumer. Delete it.")
         if made_for != self.topic_id:
             raise PipelineError(
                 f"The index {self.topic} was made from another topic of that name, deleted since: its "
-                "versions are the offsets of that one. Delete the index, and start this with another --group."
+                "versions are offsets of that one. "
+                f"Delete {self.topic}-1, and start this with another --group."
             )
         self._ready = True
 
     def close(self) -> None:
         """Look at the index once more at the next open()."""
         self._ready = False
+
+    def forget(self) -> None:
+        """Commit nothing of what others may have gone on with."""
+        super().forget()
         self._stored = 0
         self._uncommitted.clear()
 
@@ -121,7 +136,7 @@ class OpenSearchConsumer(StoringConsumer):
             identity = document[self.kind.identity]
             if answer["status"] < 300:
                 lines.append(f"    🔍 OpenSearch {answer['result']}: {printable(identity)}")
-            elif answer["status"] == NEWER_EXISTS and self._comparable(identity, record):
+            elif answer["error"]["type"] == NEWER_EXISTS and self._comparable(identity, record):
                 lines.append(f"    🔍 OpenSearch has a newer state: {printable(identity)}")
             else:
                 letters.append((record, UnstorableError(_told(answer["error"]))))
@@ -164,10 +179,10 @@ class OpenSearchConsumer(StoringConsumer):
             })  # fmt: skip
             lines.append({**document, PARTITION_FIELD: record.partition})
         with _told_by_opensearch():
-            items = self._client.bulk(body=lines)["items"]
+            items = self._client.bulk(body=lines, params={"require_alias": "true"})["items"]
         answers = [item["index"] for item in items]
         for answer in answers:
-            if answer["status"] >= 300 and answer["status"] not in (BAD_DOCUMENT, NEWER_EXISTS):
+            if answer["status"] >= 300 and answer["error"]["type"] not in DOCUMENT_ERRORS:
                 raise AwayError(_told(answer["error"]))  # not about this document: a full disk, a lost shard
         return [(*document, answer) for document, answer in zip(documents, answers, strict=True)]
 
@@ -179,18 +194,22 @@ class OpenSearchConsumer(StoringConsumer):
 
     def _make_index(self) -> None:
         fields = {name: {"type": field.opensearch} for name, field in self.kind.fields.items()}
-        self._client.indices.create(
-            index=self.topic,
-            body={
-                "settings": {"number_of_replicas": 0},
-                "mappings": {
-                    "dynamic": "strict",
-                    "_meta": {"topic_id": self.topic_id},
-                    "properties": {**fields, PARTITION_FIELD: {"type": "integer"}},
-                },
+        body = {
+            # Under an alias, as only an alias can be required: an index that is deleted while we write would
+            # come back by itself, without its earlier documents and with types that OpenSearch guesses.
+            "aliases": {self.topic: {}},
+            "settings": {"number_of_replicas": 0},
+            "mappings": {
+                "dynamic": "strict",
+                "_meta": {"topic_id": self.topic_id},
+                "properties": {**fields, PARTITION_FIELD: {"type": "integer"}},
             },
-            params={"ignore": INDEX_EXISTS},  # another consumer was faster
-        )
+        }
+        try:
+            self._client.indices.create(index=f"{self.topic}-1", body=body)
+        except RequestError as error:
+            if error.error != INDEX_EXISTS:  # another consumer was faster
+                raise
 
 
 @contextmanager
@@ -198,7 +217,7 @@ def _told_by_opensearch() -> Iterator[None]:
     try:
         yield
     except NoConnectionError as error:
-        raise AwayError("no connection") from error
+        raise AwayError(f"no connection: {error.error}") from error
     except TransportError as error:
         if error.status_code in REFUSALS:
             raise PipelineError(f"OpenSearch refused: {error.error}") from error
@@ -212,11 +231,24 @@ def _told(error: Mapping[str, Any]) -> str:
     return told if len(told) <= MAX_REASON else f"{told[:MAX_REASON]}…"
 
 
+def _url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            return text
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is not an address such as http://localhost:9200")
+
+
 def main() -> None:
     """Store until told to stop."""
     parser = consumer_parser(__doc__, EXAMPLES, "opensearch")
     parser.add_argument(
-        "--url", default=OPENSEARCH, help="OpenSearch's address (default: $OPENSEARCH_URL, else %(default)s)"
+        "--url",
+        type=_url,
+        default=OPENSEARCH,
+        help="OpenSearch's address (default: $OPENSEARCH_URL, else %(default)s)",
     )
     options = parser.parse_args()
     group = options.group or f"{options.topic}-opensearch"

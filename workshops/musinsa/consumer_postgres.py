@@ -37,7 +37,6 @@ from workshops.musinsa.kinds import Kind, UnstorableError, decode
 
 BATCH_RECORDS = 500
 CONNECT_SECONDS = 5
-SILENCE_MS = 15_000  # then a server that does not answer is away
 # A consumer that hangs in the middle of a transaction must not hold up the one that takes over.
 SESSION = {
     "lock_timeout": "10s",
@@ -46,14 +45,20 @@ SESSION = {
 }
 # A connection that is refused has no SQLSTATE, only words.
 REFUSALS = ("authentication failed", "does not exist", "no pg_hba.conf entry")
+ROLLED_BACK = "40"  # the class of SQLSTATE for transactions that got into each other's way: a deadlock
 TOO_LARGE = "54"  # the class of SQLSTATE for what exceeds one of PostgreSQL's limits
+# Of each row: which record it was made of.
+PLACE = {"kafka_topic_id": "uuid", "kafka_partition": "integer", "kafka_offset": "bigint"}
 MAKE_OFFSETS = """
     CREATE TABLE IF NOT EXISTS kafka_offsets (
         consumer_group text, topic text, topic_id uuid, partition integer, next_offset bigint NOT NULL,
         PRIMARY KEY (consumer_group, topic_id, partition)
     )
 """
-FIND_TABLE = "SELECT 1 FROM pg_tables WHERE schemaname = current_schema() AND tablename = %s"
+FIND_TABLE = """
+    SELECT obj_description(oid, 'pg_class') FROM pg_class
+    WHERE relnamespace = current_schema()::regnamespace AND relname = %s AND relkind IN ('r', 'p')
+"""
 FIRST_OFFSET = """
     INSERT INTO kafka_offsets (consumer_group, topic_id, partition, topic, next_offset)
     VALUES (%s, %s, %s, %s, 0) ON CONFLICT DO NOTHING
@@ -94,6 +99,7 @@ class PostgresConsumer(StoringConsumer):
         self._table = topic.replace("-", "_").replace(".", "_")
         table = sql.Identifier(self._table)
         self._make_table = _make_table(table, self.kind)
+        self._name_topic = sql.SQL("COMMENT ON TABLE {} IS {}").format(table, sql.Literal(topic))
         self._upsert = _upsert(table, self.kind)
 
     def open(self) -> None:
@@ -102,15 +108,21 @@ class PostgresConsumer(StoringConsumer):
             return
         with _told_by_postgres():
             self._connection = psycopg.connect(
-                self._dsn, autocommit=True, connect_timeout=CONNECT_SECONDS, tcp_user_timeout=SILENCE_MS,
+                self._dsn, autocommit=True, connect_timeout=CONNECT_SECONDS, client_encoding="utf8",
                 options=" ".join(f"-c {name}={value}" for name, value in SESSION.items()),
             )  # fmt: skip
+            if (encoding := self._connection.info.parameter_status("server_encoding")) != "UTF8":
+                raise PipelineError(f"The database holds {encoding}, which has no Korean: use one in UTF8.")
             with self._connection.transaction():
                 # IF NOT EXISTS does not help against another consumer that makes them at the same moment.
                 self._connection.execute("SELECT pg_advisory_xact_lock(hashtext('kafka_offsets'))")
                 self._connection.execute(MAKE_OFFSETS)
-                if not self._connection.execute(FIND_TABLE, (self._table,)).fetchone():
+                found = self._connection.execute(FIND_TABLE, (self._table,)).fetchone()
+                if found and found[0] != self.topic:  # such as that of a-b and of a_b
+                    raise PipelineError(f"Table {self._table} holds the records of topic {found[0]}.")
+                if not found:
                     self._connection.execute(self._make_table)
+                    self._connection.execute(self._name_topic)
                     # Somebody dropped it: what was in it is to be stored once more.
                     self._connection.execute("DELETE FROM kafka_offsets WHERE topic = %s", (self.topic,))
 
@@ -136,12 +148,12 @@ class PostgresConsumer(StoringConsumer):
             self._advance(batch)
             for record in chain.from_iterable(batch.values()):
                 try:
-                    inserted, identity = self._write(record)
+                    done, identity = self._write(record)
                 except UnstorableError as error:
                     letters.append((record, error))
                     lines.append(buried_line(record, error))
                 else:
-                    lines.append(f"    📝 {'INSERT' if inserted else 'UPDATE'}: {printable(identity)}")
+                    lines.append(f"    📝 {done}: {printable(identity)}")
                     lines.append(f"    ✅ 처리 완료: partition={record.partition}, offset={record.offset}")
             # Before the commit: killed in between, a letter is sent a second time, but none is missing.
             self.bury(letters)
@@ -162,10 +174,12 @@ class PostgresConsumer(StoringConsumer):
             if self._open.execute(ADVANCE, (end, *ours)).rowcount != 1:
                 raise OvertakenError
 
-    def _write(self, record: ConsumerRecord) -> tuple[bool, str]:
-        """Insert or update a row; give back whether it is new, and what it is about."""
+    def _write(self, record: ConsumerRecord) -> tuple[str, str]:
+        """Insert or update a row; give back which of the two it was, and what the row is about."""
         row = decode(self.kind, record.value)
         values = {name: Jsonb(value) if isinstance(value, dict) else value for name, value in row.items()}
+        place = (self.topic_id, record.partition, record.offset)
+        values |= dict(zip(PLACE, place, strict=True))
         try:
             with self._open.transaction():  # a savepoint: a row that is refused does not undo the others
                 found = self._open.execute(self._upsert, values).fetchone()
@@ -173,7 +187,8 @@ class PostgresConsumer(StoringConsumer):
             if _is_about_the_row(error):
                 raise UnstorableError(_reason(error)) from error
             raise
-        return bool(found and found[0]), str(row[self.kind.identity])
+        done = "has a newer state" if not found else "INSERT" if found[0] else "UPDATE"
+        return done, str(row[self.kind.identity])
 
 
 def _make_table(table: sql.Identifier, kind: Kind) -> sql.Composed:
@@ -181,22 +196,30 @@ def _make_table(table: sql.Identifier, kind: Kind) -> sql.Composed:
         sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(field.postgres))
         for name, field in kind.fields.items()
     ]
+    columns += [
+        sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(type_)) for name, type_ in PLACE.items()
+    ]
     return sql.SQL("CREATE TABLE {} ({}, PRIMARY KEY ({}))").format(
         table, sql.SQL(", ").join(columns), sql.Identifier(kind.identity)
     )
 
 
 def _upsert(table: sql.Identifier, kind: Kind) -> sql.Composed:
-    names = [sql.Identifier(name) for name in kind.fields]
+    names = [*kind.fields, *PLACE]
     return sql.SQL(
-        # xmax is the transaction that replaced a row's earlier version; a new row has none.
-        "INSERT INTO {} ({}) VALUES ({}) ON CONFLICT ({}) DO UPDATE SET {} RETURNING xmax = 0"
+        # Another group may tell the same story once more, from its beginning: an older record of the same
+        # partition changes nothing. xmax is the transaction that replaced a row; a new row has none.
+        "INSERT INTO {0} AS stored ({1}) VALUES ({2}) ON CONFLICT ({3}) DO UPDATE SET {4} "
+        "WHERE (stored.kafka_topic_id, stored.kafka_partition)"
+        " IS DISTINCT FROM (EXCLUDED.kafka_topic_id, EXCLUDED.kafka_partition)"
+        " OR stored.kafka_offset <= EXCLUDED.kafka_offset "
+        "RETURNING xmax = 0"
     ).format(
         table,
-        sql.SQL(", ").join(names),
-        sql.SQL(", ").join(map(sql.Placeholder, kind.fields)),
+        sql.SQL(", ").join(map(sql.Identifier, names)),
+        sql.SQL(", ").join(map(sql.Placeholder, names)),
         sql.Identifier(kind.identity),
-        sql.SQL(", ").join(sql.SQL("{0} = EXCLUDED.{0}").format(name) for name in names),
+        sql.SQL(", ").join(sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(name)) for name in names),
     )
 
 
@@ -211,6 +234,8 @@ def _told_by_postgres() -> Iterator[None]:
     except psycopg.ProgrammingError as error:  # no rights, a table that looks different: a person's to mend
         raise PipelineError(f"PostgreSQL refused: {_reason(error)}") from error
     except psycopg.Error as error:
+        if (error.sqlstate or "").startswith(ROLLED_BACK):
+            raise OvertakenError from error
         if any(words in str(error) for words in REFUSALS):
             raise PipelineError(f"PostgreSQL refused: {_reason(error)}") from error
         raise AwayError(_reason(error)) from error

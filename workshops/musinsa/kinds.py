@@ -81,5 +81,5 @@ def decode(kind: Kind, value: bytes | None) -> dict[str, Any]:
         raise UnstorableError("The record has no value")
     try:
         return msgspec.structs.asdict(msgspec.json.decode(value, type=kind.schema))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnstorableError(str(error)) from error

@@ -6,10 +6,10 @@ from email.message import Message
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from urllib.parse import urljoin, urlsplit
-from urllib.robotparser import RobotFileParser
 
 import requests
 from bs4.dammit import UnicodeDammit
+from protego import Protego
 from urllib3.exceptions import HTTPError
 
 from pipeline.process import PipelineError
@@ -74,7 +74,8 @@ class Shop:
         )
         self._delay = MIN_DELAY
         self._rules = self._read_rules()
-        asked = float(self._rules.crawl_delay(USER_AGENT) or 0)
+        rate = self._rules.request_rate(USER_AGENT)
+        asked = max(self._rules.crawl_delay(USER_AGENT) or 0.0, rate.seconds / rate.requests if rate else 0.0)
         if asked > MAX_DELAY:
             raise PipelineError(
                 f"Nothing is crawled: {self._origin} asks for {asked:.0f} s between two pages, "
@@ -89,7 +90,7 @@ class Shop:
 
     def allows(self, url: str) -> bool:
         """Tell whether robots.txt lets us read a page."""
-        return self._rules.can_fetch(USER_AGENT, url)
+        return bool(self._rules.can_fetch(url, USER_AGENT))
 
     def page(self, url: str) -> str:
         """Read a page.
@@ -112,25 +113,23 @@ class Shop:
                 raise PageError(f"it is {kind.get_content_type()}, not text/html")
             return _decode(_body(response), kind.get_content_charset())
 
-    def _read_rules(self) -> RobotFileParser:
+    def _read_rules(self) -> Protego:
+        """Read robots.txt with a parser that keeps to RFC 9309: Python's own knows no `*` in a path."""
         url = urljoin(self._origin, "/robots.txt")
-        rules = RobotFileParser()
         try:
             with self._ask(url) as response:
                 status = response.status_code
                 if status == HTTPStatus.OK:
-                    rules.parse(_body(response).decode("utf-8-sig", errors="replace").splitlines())
-                elif 400 <= status < 500 and status not in FORBIDDEN:
-                    rules.parse([])  # there is none, so all is allowed (RFC 9309, 2.3.1.3)
-                else:
-                    raise PageError(_answer(response))
+                    return Protego.parse(_body(response).decode("utf-8-sig", errors="replace"))
+                if 400 <= status < 500 and status not in FORBIDDEN:
+                    return Protego.parse("")  # there is none, so all is allowed (RFC 9309, 2.3.1.3)
+                raise PageError(_answer(response))
         except PageError as error:
             # Not known is not allowed (RFC 9309, 2.3.1.4). This is also where a shop that is away is noticed.
             raise PipelineError(
                 f"Nothing is crawled, as {url} can't be read: {error}. Is the shop up? The workshop's own: "
                 "`python3 -m http.server 8000 --bind 127.0.0.1 --directory workshops/musinsa/site`"
             ) from error
-        return rules
 
     def _ask(self, url: str) -> requests.Response:
         """Ask for a page, again where the shop has no time; the body of the answer is still to be read."""

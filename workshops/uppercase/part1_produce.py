@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project, fro
 
 from pipeline.connection import admin_client, client_settings, create_topics
 from pipeline.options import option_parser
+from pipeline.presence import tell_when_away
 from pipeline.process import PipelineError, Stop, run
 from pipeline.status import say
 from workshops.uppercase.topics import INPUT_TOPIC, OUTPUT_TOPIC
@@ -60,6 +61,7 @@ def main() -> None:
     """Make the topics, send the words."""
     options = option_parser(__doc__, EXAMPLES).parse_args()
     stop = Stop()
+    tell_when_away(options.bootstrap_servers)
 
     # 1. An admin client
     with admin_client(options.bootstrap_servers) as admin:

@@ -14,13 +14,13 @@ from pipeline.event_producer import FOREVER_MS
 from pipeline.options import option_parser
 from pipeline.presence import tell_when_away
 from pipeline.process import Stop, run
-from pipeline.reading import LOOK_MS
+from pipeline.reading import LOOK_MS, close, commit
 from pipeline.status import say
 from pipeline.text import printable
-from workshops.uppercase.topics import INPUT_TOPIC, OUTPUT_TOPIC, commit, records_also_of_a_new_topic, word_of
+from workshops.uppercase.topics import INPUT_TOPIC, OUTPUT_TOPIC, records_also_of_a_new_topic, word_of
 
 GROUP = PREFIX + "transform-group"
-CLOSE_MS = 1500
+CLOSE_SECONDS = 1.5
 EXAMPLES = """
     python workshops/uppercase/part2_transform.py
 """
@@ -63,10 +63,9 @@ def main() -> None:
             print(f"Transformed and Sent: {printable(transformed)}", flush=True)
         commit(consumer)  # only now: had we been killed before, the word would come again
 
+    close(consumer)
     with suppress(KafkaError):
-        consumer.close(timeout_ms=CLOSE_MS)
-    with suppress(KafkaError):
-        producer.close(timeout=CLOSE_MS / 1000)
+        producer.close(timeout=CLOSE_SECONDS)
     say("Stopped.")
 
 

@@ -1,11 +1,9 @@
 """Part 3: prints the words of output-topic."""
 
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 from kafka import KafkaConsumer
-from kafka.errors import KafkaError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project, from wherever this is started
 
@@ -13,13 +11,12 @@ from pipeline.connection import PREFIX, client_settings, ensure_topics
 from pipeline.options import option_parser
 from pipeline.presence import tell_when_away
 from pipeline.process import Stop, run
-from pipeline.reading import LOOK_MS
+from pipeline.reading import LOOK_MS, close, commit
 from pipeline.status import say
 from pipeline.text import printable
-from workshops.uppercase.topics import OUTPUT_TOPIC, commit, records_also_of_a_new_topic, word_of
+from workshops.uppercase.topics import OUTPUT_TOPIC, records_also_of_a_new_topic, word_of
 
 GROUP = PREFIX + "final-check-group"
-CLOSE_MS = 1500
 EXAMPLES = """
     python workshops/uppercase/part3_consume.py
 """
@@ -50,8 +47,7 @@ def main() -> None:
             say(f"Not a word: {record.topic}[{record.partition}]@{record.offset}: {error}")
         commit(consumer)
 
-    with suppress(KafkaError):
-        consumer.close(timeout_ms=CLOSE_MS)
+    close(consumer)
     say("Stopped.")
 
 

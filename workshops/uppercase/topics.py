@@ -9,13 +9,11 @@ from kafka.errors import KafkaError
 from pipeline.connection import PREFIX, admin_client, topic_id
 from pipeline.process import Stop
 from pipeline.reading import records
-from pipeline.status import say
 
 INPUT_TOPIC = PREFIX + "input-topic"
 OUTPUT_TOPIC = PREFIX + "output-topic"
 
 LOOK_SECONDS = 1.0
-COMMIT_MS = 2000
 
 
 def records_also_of_a_new_topic(
@@ -65,11 +63,3 @@ def word_of(record: ConsumerRecord) -> str:
         raise ValueError("null")
     word: str = record.value.decode()
     return word
-
-
-def commit(consumer: KafkaConsumer) -> None:
-    """Commit what was given by the loop. Where that fails, a word comes a second time; none is left out."""
-    try:
-        consumer.commit(timeout_ms=COMMIT_MS)
-    except KafkaError as error:  # Kafka is away, or the topic is
-        say(f"Not committed ({type(error).__name__}): some words may come once more.")

@@ -5,12 +5,10 @@ It goes on where its consumer group stopped the last time; a new group starts wi
 
 import sys
 from collections.abc import Collection, Mapping
-from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
-from kafka.errors import KafkaError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project, from wherever this is started
 
@@ -18,15 +16,12 @@ from pipeline.connection import PREFIX, client_settings, ensure_topics, subscrib
 from pipeline.options import group_name, option_parser, whole_number
 from pipeline.presence import tell_when_away
 from pipeline.process import Stop, run
-from pipeline.reading import LOOK_MS, records
+from pipeline.reading import LOOK_MS, SESSION_MS, close, commit, records
 from pipeline.status import say
 from pipeline.text import printable
 
 TOPIC = PREFIX + "user_activity"
 GROUP = PREFIX + "user_activity_group"
-SESSION_MS = 6000
-COMMIT_MS = 2000
-CLOSE_MS = 1500
 EXAMPLES = """
     python workshops/user_activity/consumer_example.py
     python workshops/user_activity/consumer_example.py --manual-commit
@@ -99,14 +94,6 @@ def within_topic(consumer: KafkaConsumer, wanted: int) -> dict[TopicPartition, i
     return starts
 
 
-def commit(consumer: KafkaConsumer) -> None:
-    """Commit what the loop gave. Where that fails, a message comes once more; none is left out."""
-    try:
-        consumer.commit(timeout_ms=COMMIT_MS)
-    except KafkaError as error:  # Kafka is away, or the partition went to another consumer
-        say(f"Not committed ({type(error).__name__}): some messages may come once more.")
-
-
 def main() -> None:
     """Read and print messages until a stop is requested."""
     parser = option_parser(__doc__, EXAMPLES)
@@ -130,7 +117,7 @@ def main() -> None:
         group_id=options.group,
         auto_offset_reset="earliest",
         enable_auto_commit=not options.manual_commit,
-        session_timeout_ms=SESSION_MS,  # after a kill, the next one of the group waits that long
+        session_timeout_ms=SESSION_MS,
         consumer_timeout_ms=LOOK_MS,
     )
     start = None if options.seek is None else StartAt(consumer, within_topic(consumer, options.seek))
@@ -154,8 +141,7 @@ def main() -> None:
 
     if not options.manual_commit:
         commit(consumer)  # what came after the last commit in the background
-    with suppress(KafkaError):
-        consumer.close(autocommit=False, timeout_ms=CLOSE_MS)
+    close(consumer)
     say("Stopped.")
 
 
