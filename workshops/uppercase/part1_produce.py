@@ -61,12 +61,12 @@ def main() -> None:
     """Make the topics, send the words."""
     options = option_parser(__doc__, EXAMPLES).parse_args()
     stop = Stop()
-    tell_when_away(options.bootstrap_servers)
 
     # 1. An admin client
     with admin_client(options.bootstrap_servers) as admin:
         # 2. The topics, new and empty
         make_topics_anew(admin, (INPUT_TOPIC, OUTPUT_TOPIC))
+    tell_when_away(options.bootstrap_servers)
     print(f"새로운 토픽 '{INPUT_TOPIC}' 및 '{OUTPUT_TOPIC}' 생성 완료", flush=True)
 
     # 3. A producer; keys and values become bytes
