@@ -97,7 +97,7 @@ def test_a_broker_that_is_not_there_is_told_in_one_line_within_10_seconds(
         [line] = running.stderr.splitlines()
         assert f"No Kafka answers at localhost:{port}" in line
         assert obstacle in line
-        assert "./run.sh" in line
+        assert "python -m pipeline.local_kafka start" in line
 
 
 def test_a_signal_stops_a_script_that_still_looks_for_its_broker(pipeline: Pipeline) -> None:

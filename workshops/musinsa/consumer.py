@@ -106,6 +106,7 @@ class StoringConsumer(ABC):
         # A topic that is deleted and made anew is another topic: its offsets begin at 0 once more.
         self.topic_id = topic_id(self._admin, topic)
         self._next_look = 0.0
+        self._lines: list[str] = []
         self._watchdog = Watchdog(
             HANG_SECONDS,
             restart_process,
@@ -159,6 +160,13 @@ class StoringConsumer(ABC):
         [offsets] = self._admin.list_group_offsets([self.group]).values()
         return any(partition.topic == self.topic for partition in offsets)
 
+    def tell(self, lines: Sequence[str]) -> None:
+        """Have lines printed, of what is done and stays so.
+
+        Not at once: a terminal that was stopped with Ctrl-S is no reason to begin anew.
+        """
+        self._lines += lines
+
     def rest(self) -> None:  # noqa: B027, a subclass that has nothing to do then need not say so
         """Do what can wait until nothing comes."""
 
@@ -172,6 +180,7 @@ class StoringConsumer(ABC):
         subscribe(self.consumer, self.topic, listener=_Forget(self.forget))
         failures = 0
         while not self._stop.requested:
+            self._print()
             try:
                 # A server that neither answers nor closes the connection is not away for its client, nor is
                 # Kafka where it does not answer the end of a transaction: both wait without a limit.
@@ -217,6 +226,7 @@ class StoringConsumer(ABC):
             return
         self._next_look = time.monotonic() + LOOK_SECONDS
         if topic_id(self._admin, self.topic) not in (None, self.topic_id):
+            self._print()
             self._begin_anew()
             restart_process(f"Topic {self.topic} was deleted and made anew")
 
@@ -244,6 +254,11 @@ class StoringConsumer(ABC):
             )
         self._letters.commit()
 
+    def _print(self) -> None:
+        if self._lines:
+            print("\n".join(self._lines), flush=True)
+        self._lines.clear()
+
     def forget(self) -> None:
         """Forget where we are: whoever knows it is asked anew."""
         self.positions.clear()
@@ -259,6 +274,7 @@ class StoringConsumer(ABC):
     def _finish(self) -> None:
         with suppress(AwayError, OvertakenError, KafkaError):
             self.rest()
+        self._print()
         self._begin_anew()
         with suppress(KafkaError):
             self.consumer.close(autocommit=False, timeout_ms=CLOSE_MS)

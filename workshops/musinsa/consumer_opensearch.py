@@ -142,7 +142,7 @@ class OpenSearchConsumer(StoringConsumer):
                 letters.append((record, UnstorableError(_told(answer["error"]))))
         # Before the commit: killed in between, a letter is sent a second time, but none is missing.
         self.bury(letters)
-        print("\n".join([*lines, *(buried_line(*letter) for letter in letters)]), flush=True)
+        self.tell([*lines, *(buried_line(*letter) for letter in letters)])
         for partition, records in batch.items():
             self._uncommitted[partition] = OffsetAndMetadata(records[-1].offset + 1)
             self._stored += len(records)
@@ -156,7 +156,7 @@ class OpenSearchConsumer(StoringConsumer):
 
     def _commit(self) -> None:
         self.consumer.commit(self._uncommitted, timeout_ms=REQUEST_SECONDS * 1000)
-        print(f"    📝 오프셋 커밋: {self._stored}건 처리됨", flush=True)
+        self.tell([f"    📝 오프셋 커밋: {self._stored}건 처리됨"])
         self._stored = 0
         self._uncommitted.clear()
 

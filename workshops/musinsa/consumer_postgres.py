@@ -36,6 +36,7 @@ from workshops.musinsa.consumer import (
 from workshops.musinsa.kinds import Kind, UnstorableError, decode
 
 BATCH_RECORDS = 500
+MAX_NAME = 63  # letters of a table's name
 CONNECT_SECONDS = 5
 # A consumer that hangs in the middle of a transaction must not hold up the one that takes over.
 SESSION = {
@@ -96,7 +97,7 @@ class PostgresConsumer(StoringConsumer):
         super().__init__(servers, topic, group, stop)
         self._dsn = dsn
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
-        self._table = topic.replace("-", "_").replace(".", "_")
+        self._table = topic.replace("-", "_").replace(".", "_")[:MAX_NAME]
         table = sql.Identifier(self._table)
         self._make_table = _make_table(table, self.kind)
         self._name_topic = sql.SQL("COMMENT ON TABLE {} IS {}").format(table, sql.Literal(topic))
@@ -158,7 +159,7 @@ class PostgresConsumer(StoringConsumer):
             # Before the commit: killed in between, a letter is sent a second time, but none is missing.
             self.bury(letters)
         self.positions.update(_ends(batch))
-        print("\n".join(lines), flush=True)
+        self.tell(lines)
         offsets = {partition: OffsetAndMetadata(end) for partition, end in _ends(batch).items()}
         self.consumer.commit_async(offsets)  # for kafka-consumer-groups; nobody waits for it
 
@@ -170,7 +171,7 @@ class PostgresConsumer(StoringConsumer):
 
     def _advance(self, batch: Batch) -> None:
         for partition, end in _ends(batch).items():
-            ours = (self.group, self.topic_id, partition.partition, self.positions[partition])
+            ours = (self.group, self.topic_id, partition.partition, self.positions.get(partition))
             if self._open.execute(ADVANCE, (end, *ours)).rowcount != 1:
                 raise OvertakenError
 
