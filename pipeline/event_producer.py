@@ -116,19 +116,30 @@ def send_events(kind: Kind, description: str, examples: str) -> None:
         future = producer.send(kind.topic, key=str(event["user_id"]).encode(), value=value)
         future.add_callback(deliveries.sent, "broken" if broken else "sent  ", value)
         future.add_errback(deliveries.failed)
-    _finish(producer, deliveries, stop)
+    last_words = "Stopped before the broker confirmed the last events; those are not told as sent."
+    flush_and_close(producer, stop, last_words)
+    _tell(deliveries)
 
 
-def _finish(producer: KafkaProducer, deliveries: Deliveries, stop: Stop) -> None:
-    """Wait for what is in flight: as long as it takes, but not much longer than until a stop is requested."""
+def flush_and_close(producer: KafkaProducer, stop: Stop, last_words: str) -> None:
+    """Wait for what is in flight: as long as it takes, but not much longer than until a stop is requested.
+
+    Args:
+        producer: sends nothing new any more.
+        stop: ends the waiting, and the process with it.
+        last_words: what the user should know then.
+    """
     while True:
         try:
             producer.flush(timeout=LAST_WORDS_SECONDS)
             producer.close()
-            break
+            return
         except KafkaError:
             if stop.requested:
-                stop.end("Stopped before the broker confirmed the last events; those are not told as sent.")
+                stop.end(last_words)
+
+
+def _tell(deliveries: Deliveries) -> None:
     deliveries.progress.end()
     if deliveries.print_error:
         raise deliveries.print_error

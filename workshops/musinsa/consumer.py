@@ -29,6 +29,7 @@ from pipeline.dead_letters import dead_letter_headers
 from pipeline.options import group_name, option_parser
 from pipeline.presence import tell_when_away
 from pipeline.process import PipelineError, Stop
+from pipeline.reading import SESSION_MS, close
 from pipeline.status import say
 from pipeline.text import printable
 from pipeline.transactions import FINAL_ERRORS, TransactionalProducer, told
@@ -37,8 +38,6 @@ from workshops.musinsa.config import PARTITIONS, PRODUCTS, dlq_of
 from workshops.musinsa.kinds import KINDS, UnstorableError
 
 POLL_MS = 500
-CLOSE_MS = 1500
-SESSION_MS = 6000
 HANG_SECONDS = 60.0  # far more than a batch takes
 LOOK_SECONDS = 3.0  # while nothing comes
 PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds between two tries to reach a service; the last one again and again
@@ -276,8 +275,7 @@ class StoringConsumer(ABC):
             self.rest()
         self._print()
         self._begin_anew()
-        with suppress(KafkaError):
-            self.consumer.close(autocommit=False, timeout_ms=CLOSE_MS)
+        close(self.consumer)
         say("Stopped.")
 
 

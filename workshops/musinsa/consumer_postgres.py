@@ -5,7 +5,7 @@ far it is; the offsets that Kafka keeps for the group are only there to be looke
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -145,8 +145,9 @@ class PostgresConsumer(StoringConsumer):
         """Write rows and offsets in one transaction, then tell of them."""
         lines: list[str] = []
         letters: list[Letter] = []
+        ends = {partition: records[-1].offset + 1 for partition, records in batch.items()}
         with _told_by_postgres(), self._open.transaction():
-            self._advance(batch)
+            self._advance(ends)
             for record in chain.from_iterable(batch.values()):
                 try:
                     done, identity = self._write(record)
@@ -158,9 +159,9 @@ class PostgresConsumer(StoringConsumer):
                     lines.append(f"    ✅ 처리 완료: partition={record.partition}, offset={record.offset}")
             # Before the commit: killed in between, a letter is sent a second time, but none is missing.
             self.bury(letters)
-        self.positions.update(_ends(batch))
+        self.positions.update(ends)
         self.tell(lines)
-        offsets = {partition: OffsetAndMetadata(end) for partition, end in _ends(batch).items()}
+        offsets = {partition: OffsetAndMetadata(end) for partition, end in ends.items()}
         self.consumer.commit_async(offsets)  # for kafka-consumer-groups; nobody waits for it
 
     @property
@@ -169,8 +170,8 @@ class PostgresConsumer(StoringConsumer):
             raise AwayError("not connected")
         return self._connection
 
-    def _advance(self, batch: Batch) -> None:
-        for partition, end in _ends(batch).items():
+    def _advance(self, ends: Mapping[TopicPartition, int]) -> None:
+        for partition, end in ends.items():
             ours = (self.group, self.topic_id, partition.partition, self.positions.get(partition))
             if self._open.execute(ADVANCE, (end, *ours)).rowcount != 1:
                 raise OvertakenError
@@ -222,10 +223,6 @@ def _upsert(table: sql.Identifier, kind: Kind) -> sql.Composed:
         sql.Identifier(kind.identity),
         sql.SQL(", ").join(sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(name)) for name in names),
     )
-
-
-def _ends(batch: Batch) -> dict[TopicPartition, int]:
-    return {partition: records[-1].offset + 1 for partition, records in batch.items()}
 
 
 @contextmanager

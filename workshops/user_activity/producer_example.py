@@ -20,7 +20,7 @@ from kafka.errors import KafkaError
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project, from wherever this is started
 
 from pipeline.connection import PREFIX, client_settings, ensure_topics
-from pipeline.event_producer import FOREVER_MS, LAST_WORDS_SECONDS, MAX_IN_FLIGHT
+from pipeline.event_producer import FOREVER_MS, MAX_IN_FLIGHT, flush_and_close
 from pipeline.options import option_parser, whole_number
 from pipeline.presence import tell_when_away
 from pipeline.process import PipelineError, Stop, run
@@ -111,7 +111,11 @@ class Deliveries:
 
 
 def main() -> None:
-    """Send messages until --count is reached or a stop is requested."""
+    """Send messages until --count is reached or a stop is requested.
+
+    Raises:
+        PipelineError: no broker answers, or messages could not be delivered.
+    """
     parser = option_parser(__doc__, EXAMPLES)
     parser.add_argument(
         "--count", type=whole_number(), metavar="N", help="how many messages (default: until Ctrl-C)"
@@ -168,23 +172,7 @@ def main() -> None:
         else:
             future.add_callback(deliveries.sent)
             future.add_errback(deliveries.failed)
-    finish(producer, deliveries, stop)
-
-
-def finish(producer: KafkaProducer, deliveries: Deliveries, stop: Stop) -> None:
-    """Wait for what is on its way: as long as it takes, but not much longer than until a stop is requested.
-
-    Raises:
-        PipelineError: messages could not be delivered.
-    """
-    while True:
-        try:
-            producer.flush(timeout=LAST_WORDS_SECONDS)
-            producer.close()
-            break
-        except KafkaError:
-            if stop.requested:
-                stop.end("Stopped before the broker confirmed the last messages.")
+    flush_and_close(producer, stop, "Stopped before the broker confirmed the last messages.")
     if deliveries.print_error:
         raise deliveries.print_error
     if deliveries.failures:
