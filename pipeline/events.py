@@ -132,8 +132,6 @@ def _decode(decoder: Callable[[str], Event], value: bytes | None) -> Event:
         raise BrokenEventError("Value is null")
     if not value:
         raise BrokenEventError("Value is empty")
-    if value.startswith(BYTE_ORDER_MARK):
-        raise BrokenEventError("Value starts with a byte order mark (BOM), JSON must not (RFC 8259)")
     try:
         # Text first: msgspec would let bytes that are not UTF-8 pass inside of fields it drops.
         return decoder(value.decode())
@@ -142,6 +140,9 @@ def _decode(decoder: Callable[[str], Event], value: bytes | None) -> Event:
     except RecursionError as error:
         raise BrokenEventError("JSON is nested too deeply") from error
     except msgspec.DecodeError as error:
+        if value.startswith(BYTE_ORDER_MARK):
+            told = "Value starts with a byte order mark (BOM), JSON must not (RFC 8259)"
+            raise BrokenEventError(told) from None
         reason = str(error)
         cut = reason[:MAX_REASON_CHARACTERS] + ("…" if len(reason) > MAX_REASON_CHARACTERS else "")
         raise BrokenEventError(printable(cut)) from error
