@@ -5,8 +5,6 @@ its headers. It is a consumer and a producer at the same time, and a transaction
 event counts exactly once, whatever dies when. Several of these may run at once, as a consumer group.
 """
 
-from collections import Counter
-
 from pipeline.connection import (
     ANALYTICS_DLQ,
     ANALYTICS_EVENTS,
@@ -21,6 +19,7 @@ from pipeline.events import BrokenEventError, encode, normalize_purchase, normal
 from pipeline.exactly_once import ExactlyOnce
 from pipeline.options import group_name, option_parser
 from pipeline.presence import tell_when_away
+from pipeline.printing import Printer
 from pipeline.process import Stop, run
 from pipeline.status import Progress, say
 from pipeline.watchdog import is_restart
@@ -47,32 +46,34 @@ def main() -> None:
     tell_when_away(options.bootstrap_servers)
     say(f"Processing {' and '.join(SOURCES)} at {options.bootstrap_servers}; Ctrl-C to stop.")
 
-    done: Counter[str] = Counter()
+    clean, dead = 0, 0
     progress = Progress("events processed")
-    with ExactlyOnce(options.bootstrap_servers, options.group, list(SOURCES), OUTPUTS, stop) as kafka:
+    with (
+        Printer(stop) as printer,
+        ExactlyOnce(options.bootstrap_servers, options.group, list(SOURCES), OUTPUTS, stop) as kafka,
+    ):
         while not stop.requested:
-            went_to: Counter[str] = Counter()
-            lines = []
-            for record in kafka.poll():
+            records = kafka.poll()
+            dead_letters = []
+            for record in records:
                 normalize = SOURCES[record.topic]
                 try:
                     value = encode(normalize(record.value))
                 except BrokenEventError as error:
                     headers = dead_letter_headers(record, error, options.group)
                     kafka.send(ANALYTICS_DLQ, record, record.value, headers)
-                    lines += [DLQ_LINE, f"    {record.topic}[{record.partition}]@{record.offset}: {error}"]
-                    went_to["dead letters"] += 1
+                    where = f"{record.topic}[{record.partition}]@{record.offset}"
+                    dead_letters.append(f"{DLQ_LINE}\n    {where}: {error}")
                 else:
                     kafka.send(ANALYTICS_EVENTS, record, value, record.headers)
-                    went_to["clean"] += 1
             # All of the batch or nothing of it; so a line printed here is a fact, not an attempt.
             if kafka.commit():
-                if lines:
-                    print("\n".join(lines), flush=True)
-                done += went_to
-                progress.add(went_to.total())
+                printer.print(dead_letters)
+                progress.add(len(records))
+                dead += len(dead_letters)
+                clean += len(records) - len(dead_letters)
     progress.end()
-    say(f"Stopped after {done.total()} events: {done['clean']} clean, {done['dead letters']} dead letters.")
+    say(f"Stopped after {clean + dead} events: {clean} clean, {dead} dead letters.")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """stream_processor.py on a real broker: one record in, exactly one out, whatever the record is."""
 
 import json
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -10,6 +12,7 @@ from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource
 from kafka.errors import MessageSizeTooLargeError
 
+from pipeline.broker import PROJECT
 from pipeline.dead_letters import read_dead_letter
 from pipeline.events import encode, normalize_web
 from tests.broken_events import PURCHASE, TABLE, WEB, Broken, purchase, web
@@ -228,3 +231,20 @@ def test_a_dlq_that_takes_no_such_record_stops_the_processor_with_one_line(pipel
     with pipeline.processor():
         pipeline.wait_until_processed()
     assert len(pipeline.read(pipeline.analytics)) == len(pipeline.read(pipeline.dlq)) == 1
+
+
+def test_a_reader_that_takes_no_lines_holds_nothing_up(pipeline: Pipeline) -> None:
+    """A terminal stopped with Ctrl-S: the events go on, and the lines come when it goes on."""
+    assert pipeline.run("producer_web.py", "--count", "0").returncode == 0  # makes the topic
+    letters = 3000  # many more lines than a pipe holds
+    pipeline.produce(pipeline.web, [Sent(b"broken", partition=0)] * letters)
+    with subprocess.Popen(
+        [sys.executable, "stream_processor.py"], cwd=PROJECT, env=pipeline.environment,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    ) as processor:  # fmt: skip
+        pipeline.wait_until_processed()
+        assert len(pipeline.read(pipeline.dlq)) == letters
+        processor.terminate()
+        told, _ = processor.communicate(timeout=10)
+    assert told.count(DLQ_LINE) == letters
+    assert processor.returncode == 0
