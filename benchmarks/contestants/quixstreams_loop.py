@@ -1,25 +1,36 @@
-"""Quix Streams with processing_guarantee="exactly-once": a dataframe for each source, two branches each."""
+"""Quix Streams with processing_guarantee="exactly-once", a streaming dataframe for each source."""
 
 import tempfile
-from functools import partial
+from collections.abc import Sequence
 
 from quixstreams import Application, message_context
+from quixstreams.models.serializers import BytesSerializer, SerializationContext
 
 from benchmarks.contestants.work import SOURCES, Outcome, Record, contestant_parser, process
 from pipeline.connection import ANALYTICS_DLQ, ANALYTICS_EVENTS
 
-COMMIT_SECONDS = 5.0  # the library's default
-POLL_SECONDS = 1.0  # likewise
+DEFAULT_COMMIT_SECONDS = 5.0  # of the library
+# Measured: throughput is the same from 0.05 to 1 s, as it is the Python of each record that takes the time.
+TUNED_COMMIT_SECONDS = 0.1
+POLL_SECONDS = 1.0  # the library's default
 
 
-def application(servers: str, group: str, commit_seconds: float, state: str) -> Application:
+class OutcomeSerializer(BytesSerializer):  # type: ignore[misc]  # the library is not checked
+    """Sends the value of an outcome."""
+
+    def __call__(self, value: Outcome, ctx: SerializationContext) -> bytes | None:
+        """Give what goes on the wire."""
+        return value.value
+
+
+def application(servers: str, group: str, commit_seconds: float, state_folder: str) -> Application:
     """Describe the work.
 
     Args:
         servers: bootstrap servers.
         group: consumer group.
         commit_seconds: how long a transaction is.
-        state: an empty folder.
+        state_folder: an empty folder; it stays empty.
     """
     app = Application(
         broker_address=servers,
@@ -27,44 +38,43 @@ def application(servers: str, group: str, commit_seconds: float, state: str) -> 
         auto_offset_reset="earliest",
         processing_guarantee="exactly-once",
         commit_interval=commit_seconds,
-        # An idle loop looks at the clock only when poll() returns.
+        # The commit waits for poll() to return: an idle loop would commit a second late.
         consumer_poll_timeout=min(POLL_SECONDS, commit_seconds),
         auto_create_topics=False,
-        state_dir=state,  # nothing is kept there, but it is made, by default in the current folder
+        state_dir=state_folder,  # by default a folder where we are, also if nothing has a state
         loglevel="ERROR",
     )
 
-    def outcome(value: bytes | None, key: bytes, timestamp: int, headers: list[tuple[str, bytes]]) -> Outcome:
-        at = message_context()
-        return process(Record(at.topic, at.partition, at.offset, headers or []), value, group)
+    def outcome(
+        value: bytes | None, _key: bytes, _timestamp: int, headers: Sequence[tuple[str, bytes]] | None
+    ) -> Outcome:
+        source = message_context()
+        record = Record(source.topic, source.partition, source.offset, headers or [])
+        return process(record, value, group)
 
     outputs = {
-        topic: app.topic(topic, value_serializer="bytes") for topic in (ANALYTICS_EVENTS, ANALYTICS_DLQ)
+        name: app.topic(name, value_serializer=OutcomeSerializer())
+        for name in (ANALYTICS_EVENTS, ANALYTICS_DLQ)
     }
     for source in SOURCES:
         outcomes = app.dataframe(app.topic(source, value_deserializer="bytes")).apply(outcome, metadata=True)
-        for name, topic in outputs.items():
-            branch = outcomes.filter(partial(goes_to, name))
-            branch = branch.set_headers(lambda outcome, _key, _timestamp, _headers: outcome.headers)
-            branch.apply(lambda outcome: outcome.value).to_topic(topic)
+        # The topic by a function: two filtered branches cost a third of the throughput, each copies all values.
+        outcomes.set_headers(lambda outcome, *_: outcome.headers).to_topic(
+            lambda outcome, *_: outputs[outcome.topic]
+        )
     return app
-
-
-def goes_to(topic: str, outcome: Outcome) -> bool:
-    """Tell whether a record goes to a topic."""
-    return outcome.topic == topic
 
 
 def main() -> None:
     """Run until Ctrl-C."""
     parser = contestant_parser(__doc__, "quixstreams_loop")
     parser.add_argument(
-        "--commit-interval", type=float, default=COMMIT_SECONDS, metavar="SECONDS",
+        "--commit-interval", type=float, default=DEFAULT_COMMIT_SECONDS, metavar="SECONDS",
         help="how long a transaction is (default: %(default)s)",
     )  # fmt: skip
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as state:
-        application(options.bootstrap_servers, options.group, options.commit_interval, state).run()
+    with tempfile.TemporaryDirectory() as folder:
+        application(options.bootstrap_servers, options.group, options.commit_interval, folder).run()
 
 
 if __name__ == "__main__":
