@@ -7,9 +7,9 @@ from confluent_kafka import Consumer, KafkaException, Producer
 
 from benchmarks.contestants.work import SOURCES, Record, contestant_parser, process, transactional_id
 
-# consume() returns when it has so many records, or when the time is up: under load a transaction is a full batch,
-# else the time is what a record waits at most. Measured: 10,000 records are a tenth faster than 2,000, and twice
-# as fast as 500; the time does not matter to the throughput, and below 0.02 s hardly to the latency.
+# consume() returns when it has so many records, or when the time is up: under load a transaction is a full
+# batch, else the time is what a record waits at most. Measured: 10,000 records are a tenth faster than 2,000
+# and twice as fast as 500; the time has no effect on throughput, and below 0.02 s hardly any on latency.
 BATCH_RECORDS = 10_000
 BATCH_SECONDS = 0.02
 
