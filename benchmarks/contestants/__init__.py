@@ -1,0 +1,1 @@
+"""The work of stream_processor.py, written as the documentation of other libraries writes such a loop."""

@@ -1,0 +1,64 @@
+"""What every contestant does with a record, however it reads and writes; and the options that all have."""
+
+import argparse
+import socket
+import uuid
+from typing import NamedTuple
+
+from pipeline.connection import ANALYTICS_DLQ, ANALYTICS_EVENTS, PURCHASE_EVENTS, WEB_EVENTS
+from pipeline.dead_letters import Headers, dead_letter_headers
+from pipeline.events import BrokenEventError, encode, normalize_purchase, normalize_web
+from pipeline.options import group_name, option_parser
+
+NORMALIZE = {WEB_EVENTS: normalize_web, PURCHASE_EVENTS: normalize_purchase}
+SOURCES = list(NORMALIZE)
+
+
+class Record(NamedTuple):
+    """The part of a library's message that decides what becomes of it."""
+
+    topic: str
+    partition: int
+    offset: int
+    headers: Headers
+
+
+class Outcome(NamedTuple):
+    """What becomes of a record: its key and its timestamp stay as they are."""
+
+    topic: str
+    value: bytes | None
+    headers: Headers
+
+
+def process(record: Record, value: bytes | None, group: str) -> Outcome:
+    """Normalize an event, or make it a dead letter.
+
+    Args:
+        record: where the event came from.
+        value: the event.
+        group: the consumer group that reads it.
+    """
+    try:
+        return Outcome(ANALYTICS_EVENTS, encode(NORMALIZE[record.topic](value)), record.headers)
+    except BrokenEventError as error:
+        return Outcome(ANALYTICS_DLQ, value, dead_letter_headers(record, error, group))
+
+
+def contestant_parser(description: str | None, name: str) -> argparse.ArgumentParser:
+    """Give a parser with the options that every contestant has.
+
+    Args:
+        description: what the contestant is, its docstring.
+        name: of its module.
+    """
+    command = f"python -m benchmarks.contestants.{name}"
+    parser = option_parser(description or "", f"{command} --group {name}")
+    parser.prog = command
+    parser.add_argument("--group", type=group_name, required=True, help="consumer group")
+    return parser
+
+
+def transactional_id(group: str) -> str:
+    """Give an id that no other process has: of two with the same id, Kafka fences the older one."""
+    return f"{group}-{socket.gethostname()}-{uuid.uuid4()}"
