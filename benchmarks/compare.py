@@ -1,0 +1,87 @@
+"""This project's processor, the ceiling of its client, and what one would use instead, measured in turns.
+
+All do the same work on the same events, exactly once: what a read_committed reader sees is counted each time.
+Writes benchmarks/results/: results.json, table.md and chart.svg.
+"""
+
+from benchmarks import report
+from benchmarks.contestants import kafka_streams
+from benchmarks.measure import Contestant, Figures, Load, measure_one, measure_two
+from benchmarks.stage import make_events
+from pipeline import broker
+from pipeline.options import option_parser, whole_number
+from pipeline.process import PipelineError, run
+from pipeline.status import say
+
+RATES = (100, 1000, 5000)
+# Measured: throughput is the same from 0.05 to 1 s, as it is the Python of each record that takes the time.
+TUNED_COMMIT_SECONDS = "0.1"
+MODULES = "benchmarks.contestants."
+CONTESTANTS = (
+    Contestant("processor", "this project", ("stream_processor.py",)),
+    Contestant("ceiling", "kafka-python, copying bytes only", ("-m", MODULES + "ceiling")),
+    Contestant("quixstreams", "Quix Streams", ("-m", MODULES + "quixstreams_loop")),
+    Contestant(
+        "quixstreams-tuned",
+        f"Quix Streams, commit every {TUNED_COMMIT_SECONDS} s",
+        ("-m", MODULES + "quixstreams_loop", "--commit-interval", TUNED_COMMIT_SECONDS),
+    ),
+    Contestant("aiokafka", "aiokafka", ("-m", MODULES + "aiokafka_loop")),
+    Contestant("confluent-kafka", "confluent-kafka", ("-m", MODULES + "confluent_loop")),
+    Contestant("kafka-streams", "Kafka Streams (Java)", ("-m", MODULES + "kafka_streams")),
+)
+EXAMPLES = """
+    ./benchmarks/run.sh                                            # five rounds, about an hour
+    ./benchmarks/run.sh --rounds 1 --events 20000 --seconds 3      # a first look, five minutes
+    ./benchmarks/run.sh --only processor ceiling
+"""
+
+
+def main() -> None:
+    """Measure in turns, and write what was measured after each round."""
+    parser = option_parser(__doc__, EXAMPLES)
+    parser.add_argument("--rounds", type=whole_number(1), default=5, help="default: %(default)s")
+    parser.add_argument(
+        "--events", type=whole_number(1000), default=200_000, help="of the backlog (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seconds", type=whole_number(1), default=10, help="at each steady rate (default: %(default)s)"
+    )
+    names = [contestant.name for contestant in CONTESTANTS]
+    parser.add_argument(
+        "--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names)
+    )
+    options = parser.parse_args()
+
+    kafka = broker.ready(broker.choose())
+    say(f"Kafka at {kafka.servers}, {kafka.how}.")
+    load = Load(options.events, RATES, options.seconds)
+    events = make_events(load.total)
+    chosen = [contestant for contestant in CONTESTANTS if contestant.name in options.only]
+    results = report.Results(load, f"Kafka {kafka.how}", chosen)
+    if reason := kafka_streams.reason_to_skip():
+        chosen = [contestant for contestant in chosen if contestant.name != "kafka-streams"]
+        results.skipped["kafka-streams"] = reason
+        say(f"Kafka Streams is skipped: {reason}.")
+    for number in range(options.rounds):
+        first = number % len(chosen)
+        for contestant in chosen[first:] + chosen[:first]:  # so that none always comes behind the same one
+            figures: Figures = {}
+            try:
+                figures |= measure_one(kafka.servers, contestant, load, events)
+                figures |= measure_two(kafka.servers, contestant, load, events)
+            except PipelineError as error:
+                results.failures.setdefault(contestant.name, []).append(f"round {number + 1}: {error}")
+                say(f"{contestant.label}: {error}")
+            results.figures.setdefault(contestant.name, []).append(figures)
+            say(f"round {number + 1}: {contestant.label}: " + _in_short(figures))
+        report.write(results)
+    print(report.tables(results))
+
+
+def _in_short(figures: Figures) -> str:
+    return ", ".join(f"{figure} {value:,.1f}" for figure, value in figures.items())
+
+
+if __name__ == "__main__":
+    run(main, "benchmarks/run.sh")

@@ -1,0 +1,247 @@
+"""Topics and a group that only one measurement uses, what goes in, and a reader that sees what comes out."""
+
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from threading import Thread
+from typing import Any, NamedTuple
+
+import msgspec
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+
+import producer_purchase
+import producer_web
+from pipeline.connection import (
+    ANALYTICS_DLQ,
+    ANALYTICS_EVENTS,
+    PARTITIONS,
+    PROCESSOR_GROUP,
+    PURCHASE_EVENTS,
+    WEB_EVENTS,
+    admin_client,
+    ensure_topics,
+)
+from pipeline.process import PipelineError
+
+SHARE_OF_BROKEN = 0.1
+TIMESTAMP = "2026-11-22T09:00:00.000+09:00"
+SENDER_LINGER_MS = 1
+LOAD_SECONDS = 60  # a backlog is one transaction of the sender, and must be in before it times out
+LOOK_SECONDS = 0.02
+QUEUE_SECONDS = 1.0
+MOST_READ_AT_ONCE = 1000
+
+
+class Event(NamedTuple):
+    """A source record: one of the two topics, and a key that no other one has."""
+
+    topic: str
+    partition: int
+    key: bytes
+    value: bytes
+
+
+def make_events(count: int) -> list[Event]:
+    """Make events of both sources in turns, spread evenly over the partitions; a tenth of them is broken.
+
+    Args:
+        count: how many.
+    """
+    dice = random.Random(1)
+    events = []
+    for number in range(count):
+        producer, topic = ((producer_web, WEB_EVENTS), (producer_purchase, PURCHASE_EVENTS))[number % 2]
+        event = producer.make_event(dice, number, TIMESTAMP)
+        broken = dice.random() < SHARE_OF_BROKEN
+        value = producer.spoil_event(dice, event) if broken else msgspec.json.encode(event)
+        events.append(Event(topic, number // 2 % PARTITIONS, str(number).encode(), value))
+    return events
+
+
+class Stage:
+    """Sends events to topics of its own, and sees what comes out of the processes that work on them."""
+
+    def __init__(self, servers: str) -> None:
+        """Make the topics.
+
+        Args:
+            servers: bootstrap servers.
+        """
+        self.servers = servers
+        self.prefix = f"benchmark-{uuid.uuid4().hex[:8]}-"
+        self.group = self.prefix + PROCESSOR_GROUP
+        outputs = [self.prefix + name for name in (ANALYTICS_EVENTS, ANALYTICS_DLQ)]
+        self._topics = [self.prefix + name for name in (WEB_EVENTS, PURCHASE_EVENTS)] + outputs
+        ensure_topics(servers, *self._topics, outputs=outputs)
+        common = {"bootstrap.servers": servers, "log_level": 3}  # errors; each rebalance is a warning
+        self._loader = Producer(
+            common
+            | {
+                "transactional.id": self.prefix,
+                "transaction.timeout.ms": LOAD_SECONDS * 1000,
+                "queue.buffering.max.messages": 1_000_000,
+                "linger.ms": 50,
+            }
+        )
+        self._loader.init_transactions()
+        self._sender = Producer(common | {"linger.ms": SENDER_LINGER_MS})
+        read_committed = {"isolation.level": "read_committed", "enable.auto.commit": False}
+        self._reader = Consumer(common | read_committed | {"group.id": self.prefix + "reader"})
+        self._reader.assign(
+            [TopicPartition(topic, number, 0) for topic in outputs for number in range(PARTITIONS)]
+        )
+        self._offsets = Consumer(common | read_committed | {"group.id": self.group})
+        self._ends: dict[tuple[str, int], int] = {}
+        self._sent: set[bytes] = set()
+        self._seen: list[bytes] = []
+
+    def close(self) -> None:
+        """Delete the topics."""
+        self._reader.close()
+        self._offsets.close()
+        with admin_client(self.servers) as admin:
+            admin.delete_topics(self._topics)
+
+    def load(self, events: Sequence[Event]) -> float:
+        """Send events in one transaction, so that all of them are there at the same moment.
+
+        Returns:
+            That moment, on the clock of time.monotonic().
+        """
+        self._loader.begin_transaction()
+        for event in events:
+            self._produce(self._loader, event)
+        self._loader.flush()
+        self._loader.commit_transaction()
+        return time.monotonic()
+
+    def wait_until_drained(self, seconds: float, look: Callable[[], None]) -> float:
+        """Wait until the group has committed its place behind the last event that was sent.
+
+        Args:
+            seconds: how long at most.
+            look: called while waiting.
+
+        Returns:
+            When that was seen, on the clock of time.monotonic().
+
+        Raises:
+            PipelineError: not in that time.
+        """
+        wanted = [TopicPartition(topic, partition) for topic, partition in self._ends]
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if all(self._is_done(place) for place in self._offsets.committed(wanted, timeout=seconds)):
+                return time.monotonic()
+            look()
+            time.sleep(LOOK_SECONDS)
+        raise PipelineError(f"It was not done within {seconds:.0f} s.")
+
+    def wait_for_members(self, number: int, seconds: float) -> None:
+        """Wait until so many processes share the partitions.
+
+        Raises:
+            PipelineError: not in that time.
+        """
+        deadline = time.monotonic() + seconds
+        with admin_client(self.servers) as admin:
+            while time.monotonic() < deadline:
+                group = admin.describe_groups([self.group])[self.group]
+                if group["group_state"] == "Stable" and len(group["members"]) == number:
+                    return
+                time.sleep(LOOK_SECONDS)
+        raise PipelineError(f"The group did not have {number} members within {seconds:.0f} s.")
+
+    def wait_for_first(self, seconds: float) -> float:
+        """Wait until the reader sees something, and give the moment, on the clock of time.monotonic()."""
+        deadline = time.monotonic() + seconds
+        while not self._seen:
+            if time.monotonic() > deadline:
+                raise PipelineError(f"Nothing came out within {seconds:.0f} s.")
+            self._read()
+        return time.monotonic()
+
+    def latencies(self, events: Sequence[Event], rate: int, seconds: float) -> list[float]:
+        """Send events at a steady rate, and give how long each took until the reader saw it.
+
+        Args:
+            events: what to send.
+            rate: events a second.
+            seconds: how long to wait for the last one to come out.
+
+        Returns:
+            Seconds from send() to the reader, in the order in which they came out.
+        """
+        sent_at: dict[bytes, float] = {}
+
+        def send() -> None:
+            due = time.perf_counter()
+            for event in events:
+                time.sleep(max(0.0, due - time.perf_counter()))
+                sent_at[event.key] = time.perf_counter()
+                self._produce(self._sender, event)
+                due += 1 / rate
+            self._sender.flush()
+
+        sender = Thread(target=send)
+        sender.start()
+        deadline = time.monotonic() + len(events) / rate + seconds
+        taken: list[float] = []
+        while len(taken) < len(events):
+            if time.monotonic() > deadline:
+                raise PipelineError(f"{len(events) - len(taken)} of {len(events)} events did not come out.")
+            for key, seen_at in self._read():
+                if key in sent_at:  # and not of what was loaded before
+                    taken.append(seen_at - sent_at[key])
+        sender.join()
+        return taken
+
+    def check(self) -> None:
+        """Read all that came out, and compare it with what was sent.
+
+        Raises:
+            PipelineError: an event is missing, or is there twice.
+        """
+        quiet_since = time.monotonic()
+        while time.monotonic() < quiet_since + QUEUE_SECONDS or len(self._seen) < len(self._sent):
+            if any(self._read()):
+                quiet_since = time.monotonic()
+            elif time.monotonic() > quiet_since + 10 * QUEUE_SECONDS:
+                break
+        lost, twice = len(self._sent - set(self._seen)), len(self._seen) - len(set(self._seen))
+        if lost or twice:
+            raise PipelineError(f"Not exactly once: of {len(self._sent)} events {lost} lost, {twice} twice.")
+
+    def _produce(self, producer: Any, event: Event) -> None:  # noqa: ANN401, the library is not checked
+        topic = self.prefix + event.topic
+        self._sent.add(event.key)
+        while True:
+            try:
+                producer.produce(
+                    topic, event.value, event.key, partition=event.partition, on_delivery=self._delivered
+                )
+                producer.poll(0)
+                return
+            except BufferError:
+                producer.poll(0.1)
+
+    def _delivered(self, error: object, message: Any) -> None:  # noqa: ANN401
+        if error is not None:
+            raise PipelineError(f"The broker did not take an event: {error}")
+        place = message.topic(), message.partition()
+        self._ends[place] = max(self._ends.get(place, 0), message.offset() + 1)
+
+    def _is_done(self, place: TopicPartition) -> bool:
+        return bool(place.offset >= self._ends[place.topic, place.partition])
+
+    def _read(self) -> Iterator[tuple[bytes, float]]:
+        """Give the key of each record that is there now, and when it was seen; waits for the first one."""
+        first = self._reader.poll(LOOK_SECONDS)
+        messages = [first, *self._reader.consume(MOST_READ_AT_ONCE, 0)] if first else []
+        seen_at = time.perf_counter()
+        for message in messages:
+            if message.error():
+                raise KafkaException(message.error())
+            self._seen.append(message.key())
+        return ((message.key(), seen_at) for message in messages)
