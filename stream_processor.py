@@ -20,7 +20,7 @@ from pipeline.exactly_once import ExactlyOnce
 from pipeline.options import group_name, option_parser
 from pipeline.presence import tell_when_away
 from pipeline.printing import Printer
-from pipeline.process import Stop, run
+from pipeline.process import Stop, collect_garbage_seldom, run
 from pipeline.status import Progress, say
 from pipeline.watchdog import is_restart
 
@@ -46,6 +46,7 @@ def main() -> None:
     tell_when_away(options.bootstrap_servers)
     say(f"Processing {' and '.join(SOURCES)} at {options.bootstrap_servers}; Ctrl-C to stop.")
 
+    collect_garbage_seldom()
     clean, dead = 0, 0
     progress = Progress("events processed")
     with (
