@@ -36,7 +36,8 @@ REPLAYS = "tests/faults/test_replay.py::"
 TABLE = (
     Defence(
         "each record's future is asked before the commit", TRANSACTIONS,
-        "for topic, future in self._sent if", "for topic, future in self._sent[:0] if",
+        "for topic, future in self._sent\n            if",
+        "for topic, future in self._sent[:0]\n            if",
         DEFENCES + "test_records_that_expired_are_not_left_out",
         r"[1-9]\d* lost, 0 too many",
     ),
