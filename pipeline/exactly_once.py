@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from kafka import KafkaConsumer
 from kafka.consumer.fetcher import ConsumerRecord
+from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from kafka.errors import KafkaConnectionError, KafkaError
 from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata, TopicPartition
 
@@ -68,6 +69,9 @@ class _Clients:
                 session_timeout_ms=SESSION_SECONDS * 1000,
                 heartbeat_interval_ms=SESSION_SECONDS * 1000 // 4,
                 max_poll_interval_ms=REJOIN_SECONDS * 1000,
+                # By default each topic's first partitions go to the same process: of two, one would get four
+                # partitions of two topics, and the other one two.
+                partition_assignment_strategy=[RoundRobinPartitionAssignor],
                 retry_backoff_ms=RETRY_MS,
                 metrics_enabled=False,
             )
