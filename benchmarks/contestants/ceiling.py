@@ -1,7 +1,7 @@
 """kafka-python's own ceiling: records are copied as bytes, in transactions. No processing and no defence.
 
-Its clients have the settings of the processor's. Python's garbage collector is as it comes: set as the processor
-sets it, the ceiling gains another tenth.
+Its clients have the settings of the processor's. Python's garbage collector is as it comes: set as the
+processor sets it, the ceiling gains another tenth.
 """
 
 from kafka import KafkaConsumer, KafkaProducer
