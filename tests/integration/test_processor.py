@@ -13,6 +13,7 @@ from kafka.admin import ConfigResource
 from kafka.errors import MessageSizeTooLargeError
 
 from pipeline.broker import PROJECT
+from pipeline.connection import create_topics
 from pipeline.dead_letters import read_dead_letter
 from pipeline.events import encode, normalize_web
 from tests.broken_events import PURCHASE, TABLE, WEB, Broken, purchase, web
@@ -248,3 +249,14 @@ def test_a_reader_that_takes_no_lines_holds_nothing_up(pipeline: Pipeline) -> No
         told, _ = processor.communicate(timeout=10)
     assert told.count(DLQ_LINE) == letters
     assert processor.returncode == 0
+
+
+def test_batches_larger_than_a_topic_allows_are_split(pipeline: Pipeline) -> None:
+    """Each record fits, but not the batch that they are sent in."""
+    with KafkaAdminClient(bootstrap_servers=pipeline.kafka.servers) as admin:
+        create_topics(admin, [pipeline.analytics], settings={"max.message.bytes": "10000"})
+    assert pipeline.run("producer_web.py", "--count", "3000", "--rate", "0", "--broken", "0").returncode == 0
+    with pipeline.processor():
+        pipeline.wait_until_processed()
+    events = [json.loads(record.value)["event_id"] for record in pipeline.read(pipeline.analytics)]
+    assert len(events) == len(set(events)) == 3000
