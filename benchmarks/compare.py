@@ -5,7 +5,11 @@ Writes results.json, table.md and chart.svg.
 """
 
 import argparse
+import random
 from pathlib import Path
+
+from confluent_kafka import KafkaException
+from kafka.errors import KafkaError
 
 from benchmarks import report
 from benchmarks.contestants import kafka_streams
@@ -21,9 +25,10 @@ WARM_UP = Load(backlog=20_000, rates=(1000,), seconds=2)  # whoever comes first 
 # Measured: throughput is the same from 0.05 to 1 s, as it is the Python of each record that takes the time.
 TUNED_COMMIT_SECONDS = "0.1"
 MODULES = "benchmarks.contestants."
+STREAMS = Contestant("kafka-streams", "Kafka Streams (Java)", ("-m", MODULES + "kafka_streams"))
 CONTESTANTS = (
     Contestant("processor", "this project", ("stream_processor.py",)),
-    Contestant("ceiling", "kafka-python, copying bytes only", ("-m", MODULES + "ceiling")),
+    Contestant("ceiling", "kafka-python, copying bytes only", ("-m", MODULES + "ceiling"), is_copy=True),
     Contestant("quixstreams", "Quix Streams", ("-m", MODULES + "quixstreams_loop")),
     Contestant(
         "quixstreams-tuned",
@@ -32,7 +37,7 @@ CONTESTANTS = (
     ),
     Contestant("aiokafka", "aiokafka", ("-m", MODULES + "aiokafka_loop")),
     Contestant("confluent-kafka", "confluent-kafka", ("-m", MODULES + "confluent_loop")),
-    Contestant("kafka-streams", "Kafka Streams (Java)", ("-m", MODULES + "kafka_streams")),
+    STREAMS,
 )
 EXAMPLES = """examples:
   ./benchmarks/run.sh                                         # five rounds, about 35 minutes
@@ -77,20 +82,23 @@ def main() -> None:
     events = make_events(max(load.total, WARM_UP.total))
     chosen = [contestant for contestant in CONTESTANTS if contestant.name in options.only]
     results = report.Results(load, f"Kafka {kafka.how}", chosen)
-    if reason := kafka_streams.reason_to_skip():
-        chosen = [contestant for contestant in chosen if contestant.name != "kafka-streams"]
-        results.skipped["kafka-streams"] = reason
-        say(f"Kafka Streams is skipped: {reason}.")
+    if STREAMS in chosen and (reason := kafka_streams.reason_to_skip()):
+        chosen.remove(STREAMS)
+        results.skipped[STREAMS.label] = reason
+        say(f"{STREAMS.label} is skipped: {reason}.")
+    elif STREAMS in chosen:
+        kafka_streams.command(kafka.servers, "")  # downloads and compiles
+    if not chosen:
+        raise PipelineError("There is nobody to measure.")
     say("Warming the broker up ...")
     measure_one(kafka.servers, chosen[0], WARM_UP, events)
     for number in range(options.rounds):
-        first = number % len(chosen)
-        for contestant in chosen[first:] + chosen[:first]:  # so that none always comes behind the same one
+        for contestant in random.Random(number).sample(chosen, len(chosen)):
             figures: Figures = {}
             try:
                 figures |= measure_one(kafka.servers, contestant, load, events)
                 figures |= measure_two(kafka.servers, contestant, load, events)
-            except PipelineError as error:
+            except (PipelineError, KafkaError, KafkaException) as error:
                 results.failures.setdefault(contestant.name, []).append(f"round {number + 1}: {error}")
                 say(f"{contestant.label}: {error}")
             results.figures.setdefault(contestant.name, []).append(figures)

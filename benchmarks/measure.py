@@ -34,11 +34,13 @@ class Contestant:
         name: for the command line and the JSON file.
         label: for people.
         command: what Python runs; --group comes behind it.
+        is_copy: whether it copies what it reads, and does not look at it.
     """
 
     name: str
     label: str
     command: tuple[str, ...]
+    is_copy: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class Processes:
                 process.wait(END_SECONDS)
             except psutil.TimeoutExpired:
                 process.kill()
+                process.wait()
         self._errors.close()
 
     def look(self) -> None:
@@ -126,20 +129,19 @@ def measure_one(servers: str, contestant: Contestant, load: Load, events: Sequen
         stage.load(_take(left, WARM_UP_EVENTS))
         began = time.monotonic()
         with Processes(stage, contestant, 1) as processes:
-            figures = {"start s": stage.wait_for_first(START_SECONDS) - began}
+            figures = {"start s": stage.wait_for_first(START_SECONDS, processes.look) - began}
             stage.wait_until_drained(DRAIN_SECONDS, processes.look)
             for rate in load.rates:
-                cpu_before, wall_before = processes.cpu_seconds(), time.monotonic()
-                taken = stage.latencies(_take(left, rate * load.seconds), rate, DRAIN_SECONDS)
-                share = (processes.cpu_seconds() - cpu_before) / (time.monotonic() - wall_before)
+                cpu_before = processes.cpu_seconds()
+                steady = _take(left, rate * load.seconds)
+                taken = stage.latencies(steady, rate, DRAIN_SECONDS, processes.look)
+                share = (processes.cpu_seconds() - cpu_before) / load.seconds
                 figures |= _percentiles(taken, rate) | {f"cpu % at {rate}/s": share * 100}
-                processes.look()
-            cpu_before = processes.cpu_seconds()
-            seconds = _drain(stage, processes, _take(left, load.backlog))
+            seconds, cpu_seconds = _drain(stage, processes, _take(left, load.backlog))
             figures["events/s"] = load.backlog / seconds
-            figures["cpu us/event"] = (processes.cpu_seconds() - cpu_before) / load.backlog * 1e6
+            figures["cpu us/event"] = cpu_seconds / load.backlog * 1e6
             figures["peak MiB"] = processes.peak_bytes / MEBIBYTE
-        stage.check()
+        stage.check(contestant.is_copy)
     return figures
 
 
@@ -162,15 +164,17 @@ def measure_two(servers: str, contestant: Contestant, load: Load, events: Sequen
             stage.wait_for_members(2, START_SECONDS)
             stage.load(_take(left, WARM_UP_EVENTS))
             stage.wait_until_drained(DRAIN_SECONDS, processes.look)
-            seconds = _drain(stage, processes, _take(left, load.backlog))
-        stage.check()
+            seconds, _ = _drain(stage, processes, _take(left, load.backlog))
+        stage.check(contestant.is_copy)
     return {"events/s, 2 processes": load.backlog / seconds}
 
 
-def _drain(stage: Stage, processes: Processes, events: Sequence[Event]) -> float:
-    """Give the seconds from the moment when the events are there to the commit of the last one."""
+def _drain(stage: Stage, processes: Processes, events: Sequence[Event]) -> tuple[float, float]:
+    """Give the seconds, and those of processor time, from the moment when all is there to the last commit."""
     there = stage.load(events)
-    return stage.wait_until_drained(DRAIN_SECONDS, processes.look) - there
+    cpu_before = processes.cpu_seconds()
+    done = stage.wait_until_drained(DRAIN_SECONDS, processes.look)
+    return done - there, processes.cpu_seconds() - cpu_before
 
 
 def _take(events: Iterator[Event], number: int) -> list[Event]:

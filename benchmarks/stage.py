@@ -3,7 +3,9 @@
 import random
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
+from threading import Event as Flag
 from threading import Thread
 from typing import Any, NamedTuple
 
@@ -28,17 +30,19 @@ SHARE_OF_BROKEN = 0.1
 TIMESTAMP = "2026-11-22T09:00:00.000+09:00"
 LOAD_SECONDS = 60  # a backlog is one transaction of the sender, and must be in before it times out
 LOOK_SECONDS = 0.02
-QUEUE_SECONDS = 1.0
+QUIET_SECONDS = 1.0  # nothing more comes out
+PATIENCE_SECONDS = 10.0  # the same, where something is missing
 MOST_READ_AT_ONCE = 1000
 
 
 class Event(NamedTuple):
-    """A source record: one of the two topics, and a key that no other one has."""
+    """A source record: one of the two topics, a key that no other one has, and what has to become of it."""
 
     topic: str
     partition: int
     key: bytes
     value: bytes
+    is_broken: bool
 
 
 def make_events(count: int) -> list[Event]:
@@ -52,9 +56,9 @@ def make_events(count: int) -> list[Event]:
     for number in range(count):
         producer, topic = ((producer_web, WEB_EVENTS), (producer_purchase, PURCHASE_EVENTS))[number % 2]
         event = producer.make_event(dice, number, TIMESTAMP)
-        broken = dice.random() < SHARE_OF_BROKEN
-        value = producer.spoil_event(dice, event) if broken else msgspec.json.encode(event)
-        events.append(Event(topic, number // 2 % PARTITIONS, str(number).encode(), value))
+        is_broken = dice.random() < SHARE_OF_BROKEN
+        value = producer.spoil_event(dice, event) if is_broken else msgspec.json.encode(event)
+        events.append(Event(topic, number // 2 % PARTITIONS, str(number).encode(), value, is_broken))
     return events
 
 
@@ -92,8 +96,9 @@ class Stage:
         )
         self._offsets = Consumer(common | read_committed | {"group.id": self.group})
         self._ends: dict[tuple[str, int], int] = {}
-        self._sent: set[bytes] = set()
-        self._seen: list[bytes] = []
+        self._sent: list[Event] = []
+        self._clean: list[bytes] = []
+        self._dead: list[bytes] = []
 
     def close(self) -> None:
         """Delete the topics."""
@@ -152,31 +157,52 @@ class Stage:
                 time.sleep(LOOK_SECONDS)
         raise PipelineError(f"The group did not have {number} members within {seconds:.0f} s.")
 
-    def wait_for_first(self, seconds: float) -> float:
-        """Wait until the reader sees something, and give the moment, on the clock of time.monotonic()."""
+    def wait_for_first(self, seconds: float, look: Callable[[], None]) -> float:
+        """Wait until the reader sees a clean event.
+
+        Args:
+            seconds: how long at most.
+            look: called while waiting.
+
+        Returns:
+            When that was, on the clock of time.monotonic().
+
+        Raises:
+            PipelineError: not in that time.
+        """
         deadline = time.monotonic() + seconds
-        while not self._seen:
+        while not self._clean:
             if time.monotonic() > deadline:
                 raise PipelineError(f"Nothing came out within {seconds:.0f} s.")
+            look()
             self._read()
         return time.monotonic()
 
-    def latencies(self, events: Sequence[Event], rate: int, seconds: float) -> list[float]:
+    def latencies(
+        self, events: Sequence[Event], rate: int, seconds: float, look: Callable[[], None]
+    ) -> list[float]:
         """Send events at a steady rate, and give how long each took until the reader saw it.
 
         Args:
             events: what to send.
             rate: events a second.
             seconds: how long to wait for the last one to come out.
+            look: called while waiting.
 
         Returns:
             Seconds from send() to the reader, in the order in which they came out.
+
+        Raises:
+            PipelineError: not all came out.
         """
         sent_at: dict[bytes, float] = {}
+        given_up = Flag()
 
         def send() -> None:
             due = time.perf_counter()
             for event in events:
+                if given_up.is_set():
+                    return
                 time.sleep(max(0.0, due - time.perf_counter()))
                 sent_at[event.key] = time.perf_counter()
                 self._produce(self._sender, event)
@@ -187,34 +213,49 @@ class Stage:
         sender.start()
         deadline = time.monotonic() + len(events) / rate + seconds
         taken: list[float] = []
-        while len(taken) < len(events):
-            if time.monotonic() > deadline:
-                raise PipelineError(f"{len(events) - len(taken)} of {len(events)} events did not come out.")
-            for key, seen_at in self._read():
-                if key in sent_at:  # and not of what was loaded before
-                    taken.append(seen_at - sent_at[key])
-        sender.join()
+        try:
+            while len(taken) < len(events):
+                if time.monotonic() > deadline:
+                    raise PipelineError(
+                        f"{len(events) - len(taken)} of {len(events)} events did not come out."
+                    )
+                look()
+                for key, seen_at in self._read():
+                    if key in sent_at:  # and not of what was loaded before
+                        taken.append(seen_at - sent_at[key])
+        finally:
+            given_up.set()
+            sender.join()
         return taken
 
-    def check(self) -> None:
+    def check(self, is_copy: bool) -> None:
         """Read all that came out, and compare it with what was sent.
 
+        Args:
+            is_copy: whether broken events had to come out as they are, and not as dead letters.
+
         Raises:
-            PipelineError: an event is missing, or is there twice.
+            PipelineError: an event is missing, is there twice, or is in the wrong topic.
         """
         quiet_since = time.monotonic()
-        while time.monotonic() < quiet_since + QUEUE_SECONDS or len(self._seen) < len(self._sent):
-            if any(self._read()):
+        missing = True
+        while time.monotonic() < quiet_since + (PATIENCE_SECONDS if missing else QUIET_SECONDS):
+            if self._read():
                 quiet_since = time.monotonic()
-            elif time.monotonic() > quiet_since + 10 * QUEUE_SECONDS:
-                break
-        lost, twice = len(self._sent - set(self._seen)), len(self._seen) - len(set(self._seen))
-        if lost or twice:
-            raise PipelineError(f"Not exactly once: of {len(self._sent)} events {lost} lost, {twice} twice.")
+                missing = len(self._clean) + len(self._dead) < len(self._sent)
+        dead = Counter(event.key for event in self._sent if event.is_broken and not is_copy)
+        clean = Counter(event.key for event in self._sent) - dead
+        if Counter(self._clean) != clean or Counter(self._dead) != dead:
+            came = f"{len(self._clean)} and {len(self._dead)}"
+            kinds = f"{len(set(self._clean))} and {len(set(self._dead))}"
+            raise PipelineError(
+                f"Not exactly once: {clean.total()} clean events and {dead.total()} dead letters had to "
+                f"come, {came} did, {kinds} different ones."
+            )
 
     def _produce(self, producer: Any, event: Event) -> None:  # noqa: ANN401, the library is not checked
         topic = self.prefix + event.topic
-        self._sent.add(event.key)
+        self._sent.append(event)
         while True:
             try:
                 producer.produce(
@@ -234,7 +275,7 @@ class Stage:
     def _is_done(self, place: TopicPartition) -> bool:
         return bool(place.offset >= self._ends[place.topic, place.partition])
 
-    def _read(self) -> Iterator[tuple[bytes, float]]:
+    def _read(self) -> list[tuple[bytes, float]]:
         """Give the key of each record that is there now, and when it was seen; waits for the first one."""
         first = self._reader.poll(LOOK_SECONDS)
         messages = [first, *self._reader.consume(MOST_READ_AT_ONCE, 0)] if first else []
@@ -242,5 +283,6 @@ class Stage:
         for message in messages:
             if message.error():
                 raise KafkaException(message.error())
-            self._seen.append(message.key())
-        return ((message.key(), seen_at) for message in messages)
+            is_dead = message.topic() == self.prefix + ANALYTICS_DLQ
+            (self._dead if is_dead else self._clean).append(message.key())
+        return [(message.key(), seen_at) for message in messages]

@@ -23,7 +23,7 @@ from pipeline.exactly_once import MAX_BATCH_RECORDS, POLL_MS, ExactlyOnce
 from pipeline.options import option_parser, whole_number
 from pipeline.process import PipelineError, Stop, run
 from pipeline.run_all import PRODUCERS
-from pipeline.transactions import BATCH_BYTES
+from pipeline.transactions import BATCH_BYTES, LINGER_MS
 
 WITH, WITHOUT = "with", "without"
 EXAMPLES = """
@@ -39,10 +39,12 @@ class NoTransactions:
         self, servers: str, group: str, sources: Sequence[str], outputs: Sequence[str], stop: Stop
     ) -> None:
         self._consumer = KafkaConsumer(
-            **client_settings(servers), group_id=group, auto_offset_reset="earliest"
+            **client_settings(servers), group_id=group, auto_offset_reset="earliest", metrics_enabled=False
         )
         subscribe(self._consumer, *sources)
-        self._producer = KafkaProducer(**client_settings(servers), batch_size=BATCH_BYTES)
+        self._producer = KafkaProducer(
+            **client_settings(servers), batch_size=BATCH_BYTES, linger_ms=LINGER_MS, metrics_enabled=False
+        )
 
     def __enter__(self) -> "NoTransactions":
         return self

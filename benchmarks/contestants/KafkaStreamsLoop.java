@@ -21,6 +21,7 @@ import java.time.temporal.ChronoField;
 import java.time.temporal.ChronoUnit;
 import java.util.Arrays;
 import java.util.Comparator;
+import java.util.List;
 import java.util.Properties;
 import java.util.Set;
 import java.util.regex.Pattern;
@@ -59,12 +60,14 @@ public final class KafkaStreamsLoop {
 
         Topology topology = new Topology();
         var bytes = new ByteArrayDeserializer();
-        topology.addSource("sources", bytes, bytes, webEvents, arguments[3]);
-        topology.addProcessor("normalize", () -> new Normalizer(webEvents, group), "sources");
-        for (int sink = 4; sink < 6; sink++) {
-            String name = sink == 4 ? Normalizer.CLEAN : Normalizer.DEAD_LETTERS;
-            var serializer = new ByteArraySerializer();
-            topology.addSink(name, arguments[sink], serializer, serializer, "normalize");
+        var out = new ByteArraySerializer();
+        // Nothing in common: so each partition of each source is a task, and two processes share six as three each.
+        for (String source : List.of(webEvents, arguments[3])) {
+            String normalize = "normalize " + source;
+            topology.addSource(source, bytes, bytes, source);
+            topology.addProcessor(normalize, () -> new Normalizer(webEvents, group), source);
+            topology.addSink(Normalizer.CLEAN + source, arguments[4], out, out, normalize);
+            topology.addSink(Normalizer.DEAD_LETTERS + source, arguments[5], out, out, normalize);
         }
 
         KafkaStreams streams = new KafkaStreams(topology, settings);
@@ -86,8 +89,8 @@ public final class KafkaStreamsLoop {
 
 /** Sends each record on to one of two sinks, with its key and its timestamp. */
 final class Normalizer implements Processor<byte[], byte[], byte[], byte[]> {
-    static final String CLEAN = "clean";
-    static final String DEAD_LETTERS = "dead letters";
+    static final String CLEAN = "clean ";
+    static final String DEAD_LETTERS = "dead letters ";
 
     private final String webEvents;
     private final String group;
@@ -113,10 +116,10 @@ final class Normalizer implements Processor<byte[], byte[], byte[], byte[]> {
                 : Events.normalizePurchase(record.value());
         } catch (BrokenEventException error) {
             Headers headers = DeadLetters.headers(record.headers(), source, group, error);
-            context.forward(record.withHeaders(headers), DEAD_LETTERS);
+            context.forward(record.withHeaders(headers), DEAD_LETTERS + source.topic());
             return;
         }
-        context.forward(record.withValue(event), CLEAN);
+        context.forward(record.withValue(event), CLEAN + source.topic());
     }
 }
 

@@ -29,6 +29,7 @@ def process_events(servers: str, group: str, stop: threading.Event) -> None:
             "auto.offset.reset": "earliest",
             "enable.auto.commit": False,  # offsets are committed in the transaction
             "isolation.level": "read_committed",
+            "partition.assignment.strategy": "roundrobin",  # else of two processes one gets four partitions
         }
     )
     producer = Producer({"bootstrap.servers": servers, "transactional.id": transactional_id(group)})
