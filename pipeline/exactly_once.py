@@ -6,6 +6,7 @@ its reason, here and in transactions.py. The most important one: there is a sing
 clients are closed and begun anew from the committed offsets.
 """
 
+import gc
 import socket
 import time
 import uuid
@@ -241,6 +242,7 @@ class ExactlyOnce:
         if clients is not None:
             with self._watchdog.watch("close()"):
                 clients.close()
+            gc.collect()  # clients that failed refer to each other, and to all that they had fetched
 
 
 def _confirm_settled(clients: _Clients, membership: ConsumerGroupMetadata) -> None:

@@ -5,11 +5,14 @@ from collections.abc import Sequence
 
 from pipeline.process import Stop
 
-MOST_CHARACTERS = 8 * 1024 * 1024  # that wait to be printed; whoever prints more waits, too
+MOST_CHARACTERS = 256 * 1024  # that wait to be printed; whoever prints more waits, too
+LAST_WORDS_SECONDS = 1.0
 
 
 class Printer:
     """Prints what it is given, in order; leaving it as a context manager waits for the last line.
+
+    What still waits when the process is ended by force is not printed.
 
     A terminal that was stopped with Ctrl-S, or a slow reader of a pipe, takes no more lines: a loop that
     prints by itself would miss its deadlines in its consumer group.
@@ -37,7 +40,8 @@ class Printer:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        self._thread.join()
+        # An error has to be told, also where nothing can be printed.
+        self._thread.join(None if kind is None else LAST_WORDS_SECONDS)
         if self._error is not None and kind is None:
             raise self._error
 
@@ -53,7 +57,7 @@ class Printer:
             self._changed.notify_all()
 
     def _work(self) -> None:
-        while text := self._next():
+        while (text := self._next()) is not None:
             try:
                 print(text, flush=True)
             except OSError as error:
@@ -64,7 +68,9 @@ class Printer:
         """Take all that waits; None when that was all."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
+            if not self._waiting:
+                return None
             text = "\n".join(self._waiting)
             self._waiting, self._characters = [], 0
             self._changed.notify_all()
-            return text or None
+            return text

@@ -39,7 +39,7 @@ from pipeline.process import PipelineError
 BATCH_BYTES = 256 * 1024
 LINGER_MS = 1000  # what does not fill a batch waits for the commit, which flushes: few large requests
 # Between a commit and the moment when all brokers know of it, they answer "try again": 1 to 5 ms.
-RETRY_MS = 5
+RETRY_MS = 10
 MAX_REQUEST_BYTES = 100 * 1024 * 1024  # what a broker takes at most (socket.request.max.bytes)
 
 TRANSACTION_SECONDS = 10  # then the broker aborts it: others wait that long for what a killed one left open
