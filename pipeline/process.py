@@ -150,7 +150,7 @@ def _escape(error: UnicodeError) -> tuple[str, int]:
 
 
 def _fail(name: str, message: str) -> NoReturn:
-    with suppress(OSError):  # what was printed before
-        sys.stdout.flush()
     say(printable(f"{name}: {' '.join(message.split())}"))
+    with suppress(OSError):  # what was printed before; a terminal that was stopped takes it when it goes on
+        sys.stdout.flush()
     os._exit(EXIT_FAILED)
