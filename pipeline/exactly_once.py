@@ -104,8 +104,8 @@ class _Batch:
     def send_outputs(self) -> None:
         """Send what became of the records, all in one go.
 
-        Not each by itself after it was processed: in turns, the code of the one keeps pushing that of the
-        other out of the processor's caches. Measured: 35.7 us for each event, and 30.0 us in one go.
+        Each by itself, after it was processed, takes 35.7 us an event, and in one go 30.0; most likely the
+        code of the one pushes that of the other out of the CPU's caches.
         """
         partitions, producer = self.clients.partitions, self.clients.producer
         for topic, record, value, headers in self.outputs:
@@ -224,6 +224,7 @@ class ExactlyOnce:
         # Knock first: a client that waits for a broker hears no Ctrl-C.
         if not connection.any_open(self._servers):
             raise KafkaConnectionError(f"no broker listens at {self._servers}")
+        gc.collect()  # clients that failed refer to each other, and to all that they had fetched
         return _Clients(self._servers, self._group, self._transactional_id, self._sources, self._outputs)
 
     def _begin_anew(self, error: KafkaError) -> None:
@@ -242,7 +243,6 @@ class ExactlyOnce:
         if clients is not None:
             with self._watchdog.watch("close()"):
                 clients.close()
-            gc.collect()  # clients that failed refer to each other, and to all that they had fetched
 
 
 def _confirm_settled(clients: _Clients, membership: ConsumerGroupMetadata) -> None:
