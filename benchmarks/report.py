@@ -186,11 +186,11 @@ def _draw(results: Results, path: Path) -> None:
         1, 2, figsize=(11, 0.9 + 0.5 * len(results.measured)), sharey=True, layout="constrained"
     )
     _bars(left, results, (TWO, ONE), ("2 processes", "1 process"))
-    left.set_title("events per second, exactly once (more is better)")
+    left.set_title("events/s, exactly once: more is better")
     left.invert_yaxis()
     _bars(right, results, (f"p99 ms at {CHART_RATE}/s", f"p50 ms at {CHART_RATE}/s"), ("p99", "p50"))
     right.set_xscale("log")
-    right.set_title(f"ms to a read_committed reader at {CHART_RATE:,} events/s (less is better)")
+    right.set_title(f"ms from send to reader at {CHART_RATE:,} events/s: less is better")
     figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)
 
