@@ -33,6 +33,7 @@ class Results:
     Attributes:
         load: what each was given.
         kafka: which broker.
+        contestants: whom, in the order of the tables.
         figures: of each contestant by its name, in the order of the rounds.
         failures: of each contestant by its name, in words.
         skipped: the same, of those that could not be measured here.
