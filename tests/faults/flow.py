@@ -9,11 +9,11 @@ from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import MemberToRemove
-from kafka.errors import KafkaError, RetriableError
+from kafka.errors import KafkaError, RetriableError, UnknownBrokerIdError
 
 from pipeline import run_all
 from pipeline.broker import LOCAL_TOOL, Broker
-from pipeline.connection import ensure_topics
+from pipeline.connection import client_settings, connect, ensure_topics
 from pipeline.local_kafka import LocalKafka
 from tests.broken_events import purchase, web
 from tests.faults import account
@@ -47,22 +47,32 @@ class Reader:
         self._thread.join()
 
     def _read(self) -> None:
-        consumer = KafkaConsumer(
-            bootstrap_servers=self._servers, isolation_level="read_committed", enable_auto_commit=False,
-            reconnect_backoff_max_ms=1000,
-        )  # fmt: skip
-        self.records = {partition: [] for partition in partitions_of(consumer, *self._topics)}
-        consumer.assign(list(self.records))
-        consumer.seek_to_beginning()
+        consumer = None
         while not self._enough.is_set():
             try:
+                consumer = consumer or self._open()
                 polled = consumer.poll(timeout_ms=200)
-            except KafkaError:  # the broker is away
+            except KafkaError as error:  # the broker is away
+                if consumer and isinstance(error, UnknownBrokerIdError):  # and never asked again
+                    consumer.close()
+                    consumer = None
                 continue
             for partition, records in polled.items():
                 self.records[partition] += records
                 self.seen += len(records)
-        consumer.close()
+        if consumer:
+            consumer.close()
+
+    def _open(self) -> KafkaConsumer:
+        consumer = connect(
+            KafkaConsumer, **client_settings(self._servers),
+            isolation_level="read_committed", enable_auto_commit=False,
+        )  # fmt: skip
+        self.records = self.records or {partition: [] for partition in partitions_of(consumer, *self._topics)}
+        consumer.assign(list(self.records))
+        for partition, records in self.records.items():
+            consumer.seek(partition, records[-1].offset + 1 if records else 0)
+        return consumer
 
 
 class Flow(Pipeline):

@@ -1,4 +1,4 @@
-"""A way to the broker that can be disturbed at one kind of request: cut, held up, or changed.
+"""A way to the broker that can be disturbed at one kind of request, cut, held up, or changed, or of answer.
 
 Kills hit a transaction at a random instant. This hits it at a chosen one, with a real broker behind it.
 """
@@ -7,10 +7,12 @@ import socket
 import struct
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from enum import IntEnum
+
+from kafka.protocol.metadata import MetadataResponse
 
 HOST = "127.0.0.1"
 
@@ -20,8 +22,10 @@ class Api(IntEnum):
 
     PRODUCE = 0
     FETCH = 1
+    METADATA = 3
     OFFSET_FETCH = 9
     HEARTBEAT = 12
+    LEAVE_GROUP = 13
     SYNC_GROUP = 14
     INIT_PRODUCER_ID = 22
     ADD_PARTITIONS_TO_TXN = 24
@@ -34,11 +38,26 @@ class Cut(Exception):
 
 
 Rule = Callable[[bytearray], None]  # may wait, change the request, or raise Cut
+AnswerRule = Callable[[bytes, int], bytes]  # an answer and the version of its request; gives what to pass on
+Asked = deque[tuple[int, int]]  # kind and version of the requests that a connection waits for, in their order
 
 
 def turn_commit_into_abort(request: bytearray) -> None:
     """EndTxnRequest ends with the boolean `committed` and an empty list of tags."""
     request[-2] = False
+
+
+def with_other_brokers(answer: bytes, version: int) -> bytes:
+    """A MetadataResponse whose partitions have leaders that are none of its brokers: those are gone."""
+    header, body = answer[:5], answer[5:]  # the number of the request, and an empty list of tags
+    told = MetadataResponse.decode(body, version=version)
+    for broker in told.brokers:
+        broker.node_id += 1
+    changed = MetadataResponse(
+        version=version, brokers=told.brokers, cluster_id=told.cluster_id,
+        controller_id=told.controller_id, topics=told.topics,
+    )  # fmt: skip
+    return header + bytes(changed.encode())
 
 
 class Proxy:
@@ -49,7 +68,8 @@ class Proxy:
         self.attempts = 0
         self.seen: Counter[int] = Counter()
         self._broker_port = broker_port
-        self._rules: dict[Api, Rule] = {}
+        self._rules: dict[int, Rule] = {}
+        self._answer_rules: dict[int, AnswerRule] = {}
         self._open: list[socket.socket] = []
         self._port = port
         self._listen()
@@ -70,6 +90,21 @@ class Proxy:
             yield
         finally:
             del self._rules[api]
+
+    @contextmanager
+    def change_answers(self, api: Api, rule: AnswerRule) -> Iterator[threading.Event]:
+        """Inside of the with block, change each answer of that kind; the event tells that one came."""
+        came = threading.Event()
+
+        def change(answer: bytes, version: int) -> bytes:
+            came.set()
+            return rule(answer, version)
+
+        self._answer_rules[api] = change
+        try:
+            yield came
+        finally:
+            del self._answer_rules[api]
 
     @contextmanager
     def cut(self, api: Api) -> Iterator[threading.Event]:
@@ -131,22 +166,28 @@ class Proxy:
                     client.close()
                     continue
                 self._open += [client, broker]
+                asked: Asked = deque()
                 for target in (self._requests, self._answers):
-                    threading.Thread(target=target, args=(client, broker), daemon=True).start()
+                    threading.Thread(target=target, args=(client, broker, asked), daemon=True).start()
 
-    def _requests(self, client: socket.socket, broker: socket.socket) -> None:
+    def _requests(self, client: socket.socket, broker: socket.socket, asked: Asked) -> None:
         with suppress(OSError, Cut), client, broker, client.makefile("rb") as stream:
             while size := stream.read(4):
                 request = bytearray(stream.read(struct.unpack(">i", size)[0]))
-                [api] = struct.unpack(">h", request[:2])
+                api, version = struct.unpack(">hh", request[:4])
                 self.seen[api] += 1
                 if rule := self._rules.get(api):
                     rule(request)
+                asked.append((api, version))
                 broker.sendall(size + request)
             broker.shutdown(socket.SHUT_RDWR)
 
-    def _answers(self, client: socket.socket, broker: socket.socket) -> None:
-        with suppress(OSError):
-            while answer := broker.recv(65536):
-                client.sendall(answer)
+    def _answers(self, client: socket.socket, broker: socket.socket, asked: Asked) -> None:
+        with suppress(OSError), broker.makefile("rb") as stream:
+            while size := stream.read(4):
+                answer = stream.read(struct.unpack(">i", size)[0])
+                api, version = asked.popleft()
+                if rule := self._answer_rules.get(api):
+                    answer = rule(answer, version)
+                client.sendall(struct.pack(">i", len(answer)) + answer)
             client.shutdown(socket.SHUT_RDWR)

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Collection
 
+import pytest
 from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
@@ -17,8 +18,8 @@ from pipeline.local_kafka import LocalKafka
 from pipeline.process import STOP_SECONDS
 from pipeline.transactions import HANG_SECONDS
 from tests.faults.flow import Flow
-from tests.faults.proxy import Api, Proxy, turn_commit_into_abort
-from tests.integration.pipelines import wait_until
+from tests.faults.proxy import Api, Proxy, turn_commit_into_abort, with_other_brokers
+from tests.integration.pipelines import Running, Sent, wait_until
 
 EVENTS = 3000
 JOIN_ONCE_MORE_SECONDS = 3.0  # after 0.6 s, where it does
@@ -289,6 +290,56 @@ def test_a_broker_that_came_back_is_found_soon(cluster: LocalKafka, proxy: Proxy
     finally:
         polling.set()
         thread.join()
+
+
+@pytest.mark.parametrize("options", [(), ("--from-beginning",)], ids=" ".join)
+def test_a_consumer_outlives_one_of_several_brokers(
+    flow: Flow, proxy: Proxy, options: tuple[str, ...]
+) -> None:
+    """For a moment its partitions have a leader that is no broker any more. The client's fetch fails, and
+    counts as on its way for ever: that broker is never asked again, also when it is back.
+    """
+    flow.start_processor()
+    flow.send_to(TopicPartition(flow.web, 0))
+    consumer = flow.start("consumer_analytics.py", *options, KAFKA_BOOTSTRAP_SERVERS=proxy.servers)
+    wait_until(lambda: consumer.stdout.count("\n") == 1, "the first event is printed")
+    lose_its_broker(consumer, proxy)
+    for number in range(3):
+        flow.send_to(TopicPartition(flow.web, number))
+    wait_until(lambda: consumer.stdout.count("\n") >= 4, "all are printed", 30)
+    assert consumer.stop() == 0, consumer.stderr
+    assert consumer.stdout.count("\n") == 4
+
+
+def test_a_consumer_that_can_not_outlive_it_says_so(flow: Flow, proxy: Proxy) -> None:
+    script = "workshops/user_activity/consumer_example.py"
+    consumer = flow.start(script, KAFKA_BOOTSTRAP_SERVERS=proxy.servers)
+    consumer.wait_for("Reading")
+    flow.produce(flow.prefix + "user_activity", [Sent(b"hello")])
+    consumer.wait_for("Not a user activity")
+    lose_its_broker(consumer, proxy)
+    assert consumer.process.wait(20) == 1
+    consumer.stop()
+    [*_, last] = consumer.stderr.splitlines()
+    assert last == "consumer_example.py: Broker 1 went away while it was read from. Start again to go on."
+
+
+def lose_its_broker(consumer: Running, proxy: Proxy) -> None:
+    """Let a consumer learn that its partitions' leader is no broker any more, until it gives up somehow."""
+    left = proxy.seen[Api.LEAVE_GROUP]
+
+    def gave_up() -> bool:
+        return proxy.seen[Api.LEAVE_GROUP] > left or consumer.process.poll() is not None
+
+    with proxy.change_answers(Api.METADATA, with_other_brokers) as came:
+        with proxy.down():
+            pass
+        assert came.wait(20)
+        fetched = proxy.seen[Api.FETCH]
+        wait_until(lambda: proxy.seen[Api.FETCH] > fetched + 1 or gave_up(), "it has learned it", 20)
+        with proxy.down():  # it had connected already to what is no broker any more
+            pass
+        wait_until(gave_up, "it gives up", 20)
 
 
 def test_a_client_that_can_not_connect_leaves_no_thread_behind() -> None:

@@ -108,6 +108,12 @@ TABLE = (
         r"assert [2-9] == 1",
     ),
     Defence(
+        "a consumer whose broker is gone is made anew", "consumer_analytics.py",
+        "        except UnknownBrokerIdError:", "        except ZeroDivisionError:",
+        DEFENCES + "test_a_consumer_outlives_one_of_several_brokers",
+        r"all are printed: not within",
+    ),
+    Defence(
         "each client is closed in a guard of its own", LOOP,
         "        self._open.close()\n",
         "        self.producer._client.close(timeout=1)\n        self.consumer.close(autocommit=False)\n",

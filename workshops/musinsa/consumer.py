@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, UnknownBrokerIdError
 
 from pipeline.connection import (
     admin_client,
@@ -197,6 +197,8 @@ class StoringConsumer(ABC):
                 failures += 1
             except OvertakenError:
                 self._begin_anew()
+            except UnknownBrokerIdError as error:  # the client would never ask that broker again
+                self._restart(f"Broker {error.args[0]} went away")
             except KafkaError as error:
                 if isinstance(error, FINAL_ERRORS):
                     raise PipelineError(told(error)) from error
@@ -225,9 +227,12 @@ class StoringConsumer(ABC):
             return
         self._next_look = time.monotonic() + LOOK_SECONDS
         if topic_id(self._admin, self.topic) not in (None, self.topic_id):
-            self._print()
-            self._begin_anew()
-            restart_process(f"Topic {self.topic} was deleted and made anew")
+            self._restart(f"Topic {self.topic} was deleted and made anew")
+
+    def _restart(self, why: str) -> None:
+        self._print()
+        self._begin_anew()
+        restart_process(why)
 
     def bury(self, letters: Sequence[Letter]) -> None:
         """Send what can't be stored to the dead letter queue, and return when Kafka has it.
