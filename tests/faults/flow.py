@@ -17,6 +17,7 @@ from pipeline.connection import client_settings, connect, ensure_topics
 from pipeline.local_kafka import LocalKafka
 from tests.broken_events import purchase, web
 from tests.faults import account
+from tests.faults.proxy import Api, Proxy, with_other_brokers
 from tests.integration.pipelines import Pipeline, Running, Sent, partitions_of, wait_until
 
 PRODUCERS = tuple(f"{name}.py" for name in run_all.PRODUCERS)
@@ -28,6 +29,24 @@ def kill_broker(cluster: LocalKafka, which: int = 1) -> None:
     assert node.process
     node.process.kill()
     wait_until(lambda: node not in cluster.running, "killed")
+
+
+def lose_its_broker(consumer: Running, proxy: Proxy) -> None:
+    """Let a consumer learn that its partitions' leader is no broker any more, until it gives up somehow."""
+    left = proxy.seen[Api.LEAVE_GROUP]
+
+    def gave_up() -> bool:
+        return proxy.seen[Api.LEAVE_GROUP] > left or consumer.process.poll() is not None
+
+    with proxy.change_answers(Api.METADATA, with_other_brokers) as came:
+        with proxy.down():
+            pass
+        assert came.wait(20)
+        fetched = proxy.seen[Api.FETCH]
+        wait_until(lambda: proxy.seen[Api.FETCH] > fetched + 1 or gave_up(), "it has learned it", 20)
+        with proxy.down():  # it had connected already to what is no broker any more
+            pass
+        wait_until(gave_up, "it gives up", 20)
 
 
 class Reader:

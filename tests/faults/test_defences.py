@@ -17,9 +17,9 @@ from pipeline.connection import answers, client_settings, subscribe
 from pipeline.local_kafka import LocalKafka
 from pipeline.process import STOP_SECONDS
 from pipeline.transactions import HANG_SECONDS
-from tests.faults.flow import Flow
-from tests.faults.proxy import Api, Proxy, turn_commit_into_abort, with_other_brokers
-from tests.integration.pipelines import Running, Sent, wait_until
+from tests.faults.flow import Flow, lose_its_broker
+from tests.faults.proxy import Api, Proxy, turn_commit_into_abort
+from tests.integration.pipelines import Sent, wait_until
 
 EVENTS = 3000
 JOIN_ONCE_MORE_SECONDS = 3.0  # after 0.6 s, where it does
@@ -322,24 +322,6 @@ def test_a_consumer_that_can_not_outlive_it_says_so(flow: Flow, proxy: Proxy) ->
     consumer.stop()
     [*_, last] = consumer.stderr.splitlines()
     assert last == "consumer_example.py: Broker 1 went away while it was read from. Start again to go on."
-
-
-def lose_its_broker(consumer: Running, proxy: Proxy) -> None:
-    """Let a consumer learn that its partitions' leader is no broker any more, until it gives up somehow."""
-    left = proxy.seen[Api.LEAVE_GROUP]
-
-    def gave_up() -> bool:
-        return proxy.seen[Api.LEAVE_GROUP] > left or consumer.process.poll() is not None
-
-    with proxy.change_answers(Api.METADATA, with_other_brokers) as came:
-        with proxy.down():
-            pass
-        assert came.wait(20)
-        fetched = proxy.seen[Api.FETCH]
-        wait_until(lambda: proxy.seen[Api.FETCH] > fetched + 1 or gave_up(), "it has learned it", 20)
-        with proxy.down():  # it had connected already to what is no broker any more
-            pass
-        wait_until(gave_up, "it gives up", 20)
 
 
 def test_a_client_that_can_not_connect_leaves_no_thread_behind() -> None:

@@ -230,8 +230,10 @@ class StoringConsumer(ABC):
             self._restart(f"Topic {self.topic} was deleted and made anew")
 
     def _restart(self, why: str) -> None:
+        """Let a new process take this one's place, with its partitions at once."""
         self._print()
         self._begin_anew()
+        close(self.consumer)
         restart_process(why)
 
     def bury(self, letters: Sequence[Letter]) -> None:
