@@ -5,19 +5,18 @@ group stopped the last time; a new group starts with the oldest event.
 """
 
 import sys
-from collections.abc import Collection, Set
+from collections.abc import Collection
 from contextlib import suppress
 from itertools import chain
 
 import msgspec
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
-from kafka.errors import KafkaError, RetriableError, UnknownBrokerIdError
+from kafka.errors import KafkaError, RetriableError
 
 from pipeline.connection import (
     ANALYTICS_EVENTS,
     CONSUMER_GROUP,
     client_settings,
-    connect,
     ensure_topics,
     subscribe,
 )
@@ -41,43 +40,20 @@ EXAMPLES = """
 
 
 class FromBeginning(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has no types
-    """Starts each partition that nothing was printed of yet with its oldest record."""
+    """Starts each partition with its oldest record, the first time that it is assigned."""
 
-    def __init__(self, consumer: KafkaConsumer, printed: Set[TopicPartition]) -> None:
+    def __init__(self, consumer: KafkaConsumer) -> None:
         self._consumer = consumer
-        self._printed = printed
+        self._started: set[TopicPartition] = set()
 
     def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """Nothing to do: what was printed is committed."""
 
     def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Rewind what is new."""
-        for partition in set(assigned) - self._printed:
+        for partition in set(assigned) - self._started:
             self._consumer.seek_to_beginning(partition)
-
-
-def join_group(servers: str, group: str, printed: Set[TopicPartition] | None) -> KafkaConsumer:
-    """Make a consumer that goes on where its group stopped, or with what is not in `printed` begins anew."""
-    consumer = connect(
-        KafkaConsumer,
-        **client_settings(servers),
-        group_id=group,
-        auto_offset_reset="earliest",
-        enable_auto_commit=False,
-        isolation_level="read_committed",  # what the processor did not commit does not exist
-        session_timeout_ms=SESSION_MS,  # after a kill, the next one of the group waits that long
-    )
-    rewind = None if printed is None else FromBeginning(consumer, printed)
-    subscribe(consumer, ANALYTICS_EVENTS, listener=rewind)
-    return consumer
-
-
-def leave_group(consumer: KafkaConsumer) -> None:
-    """Commit what was printed, and close the consumer, also where Kafka is away."""
-    with suppress(KafkaError):
-        consumer.commit(timeout_ms=CLOSE_MS)
-    with suppress(KafkaError):
-        consumer.close(autocommit=False, timeout_ms=CLOSE_MS)
+        self._started.update(assigned)
 
 
 def for_people(event: AnalyticsEvent) -> str:
@@ -102,23 +78,24 @@ def main() -> None:
     tell_when_away(options.bootstrap_servers)
     say(f"Reading {ANALYTICS_EVENTS} at {options.bootstrap_servers}; Ctrl-C to stop.")
 
-    consumer: KafkaConsumer | None = None
-    printed: set[TopicPartition] = set()
+    consumer = KafkaConsumer(
+        **client_settings(options.bootstrap_servers),
+        group_id=options.group,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        isolation_level="read_committed",  # what the processor did not commit does not exist
+        session_timeout_ms=SESSION_MS,  # after a kill, the next one of the group waits that long
+    )
+    subscribe(
+        consumer, ANALYTICS_EVENTS, listener=FromBeginning(consumer) if options.from_beginning else None
+    )
     progress = Progress("events read")
     while not stop.requested and progress.count != options.max_messages:
         left = BATCH_RECORDS if options.max_messages is None else options.max_messages - progress.count
         try:
-            if consumer is None:
-                consumer = join_group(
-                    options.bootstrap_servers, options.group, printed if options.from_beginning else None
-                )
             polled = consumer.poll(timeout_ms=POLL_MS, max_records=min(left, BATCH_RECORDS))
         except RetriableError:  # Kafka is away for a while; our place in the topic stays
             stop.wait(RETRY_SECONDS)
-            continue
-        except UnknownBrokerIdError:  # one of several brokers is gone; this client would never ask it again
-            leave_group(consumer)
-            consumer = None
             continue
         for record in chain.from_iterable(polled.values()):
             try:
@@ -129,12 +106,12 @@ def main() -> None:
                 print(record.value.decode() if options.json else for_people(event))
             progress.add()
         if polled:
-            printed.update(polled)
             sys.stdout.flush()
             consumer.commit_async()  # after printing: an event may be printed twice, but none is left out
 
-    if consumer:
-        leave_group(consumer)
+    with suppress(KafkaError):
+        consumer.commit(timeout_ms=CLOSE_MS)
+        consumer.close(autocommit=False, timeout_ms=CLOSE_MS)
     progress.end()
     say(f"Stopped after {progress.count} events.")
 

@@ -16,8 +16,8 @@ from kafka.errors import (
     TopicAlreadyExistsError,
     for_code,
 )
-from kafka.net.compat import KafkaNetClient
 
+from pipeline.network import Network
 from pipeline.process import PipelineError
 
 DEFAULT_SERVERS = "localhost:9092"
@@ -60,6 +60,7 @@ def client_settings(servers: str) -> dict[str, Any]:
         "bootstrap_timeout_ms": int(CONNECT_SECONDS * 1000),
         # The client doubles its pause up to 30 s; after a restart of the broker all would wait that long.
         "reconnect_backoff_max_ms": 1000,
+        "kafka_client": Network,
     }
 
 
@@ -73,14 +74,14 @@ def connect(client: Callable[..., Any], **settings: Any) -> Any:  # noqa: ANN401
     Raises:
         KafkaError: it can't connect.
     """
-    networks: list[KafkaNetClient] = []
+    networks: list[Network] = []
 
-    def remember(**network_settings: Any) -> KafkaNetClient:  # noqa: ANN401
-        networks.append(KafkaNetClient(**network_settings))
+    def remember(**network_settings: Any) -> Network:  # noqa: ANN401
+        networks.append(Network(**network_settings))
         return networks[0]
 
     try:
-        return client(**settings, kafka_client=remember)
+        return client(**settings | {"kafka_client": remember})
     except KafkaError:
         for network in networks:
             network.close()

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
-from kafka.errors import KafkaError, UnknownBrokerIdError
+from kafka.errors import KafkaError
 
 from pipeline.status import say
 from pipeline.text import json_escape, printable
@@ -112,8 +112,6 @@ def run(main: Callable[[], None], name: str | None = None) -> None:
         sys.stdout.flush()
     except PipelineError as error:
         _fail(name, str(error))
-    except UnknownBrokerIdError as error:  # a client that got this never asks that broker again
-        _fail(name, f"Broker {error.args[0]} went away while it was read from. Start again to go on.")
     except KafkaError as error:
         _fail(name, f"Kafka refused: {error}")
     except KeyboardInterrupt:  # in a command that has no Stop

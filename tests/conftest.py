@@ -1,18 +1,16 @@
-"""Settings for all tests, real brokers, and for each test a pipeline on topics with a prefix of its own."""
+"""Settings for all tests, a real broker, and for each test a pipeline on topics with a prefix of its own."""
 
 import random
 import signal
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
 from hypothesis import settings
 
 from pipeline import broker
 from pipeline.broker import Broker
-from pipeline.local_kafka import CONTROLLER_PORT_DISTANCE, HOST, LocalKafka
-from tests.faults.proxy import Proxy
+from pipeline.local_kafka import CONTROLLER_PORT_DISTANCE, LocalKafka
 from tests.integration.pipelines import Pipeline
 
 TEST_PORTS = range(20_000, 22_000)
@@ -75,50 +73,3 @@ def pipeline(kafka: Broker) -> Iterator[Pipeline]:
     """The four scripts, on topics that no one else uses and that are gone afterwards."""
     with Pipeline(kafka) as made:
         yield made
-
-
-@dataclass(frozen=True)
-class LoneBroker:
-    """One broker that tests may kill, and a second way to it that they may disturb."""
-
-    kafka: LocalKafka
-    proxy: Proxy
-
-
-@pytest.fixture(scope="session")
-def lone_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoneBroker]:
-    """A broker that makes no topics by itself and minds access control lists."""
-    port = free_port(brokers=3)
-    behind_proxy, of_proxy = port + 1, port + 2
-    kafka = LocalKafka(
-        port=port,
-        home=tmp_path_factory.mktemp("lone-broker"),
-        settings={
-            "listeners": f"PLAINTEXT://{HOST}:{port},PROXIED://{HOST}:{behind_proxy},"
-            f"CONTROLLER://{HOST}:{port + CONTROLLER_PORT_DISTANCE}",
-            "advertised.listeners": f"PLAINTEXT://{HOST}:{port},PROXIED://{HOST}:{of_proxy}",
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT",
-            "auto.create.topics.enable": "false",
-            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-            "allow.everyone.if.no.acl.found": "true",
-        },
-    )
-    proxy = Proxy(of_proxy, behind_proxy)
-    try:
-        yield LoneBroker(kafka, proxy)
-    finally:
-        proxy.close()
-        kafka.stop()
-
-
-@pytest.fixture
-def cluster(lone_broker: LoneBroker) -> LocalKafka:
-    """The lone broker, which runs, whatever the test before did to it."""
-    lone_broker.kafka.start()
-    return lone_broker.kafka
-
-
-@pytest.fixture
-def proxy(lone_broker: LoneBroker) -> Proxy:
-    """The way to the lone broker that can be disturbed."""
-    return lone_broker.proxy

@@ -9,15 +9,14 @@ from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import MemberToRemove
-from kafka.errors import KafkaError, RetriableError, UnknownBrokerIdError
+from kafka.errors import KafkaError, RetriableError
 
 from pipeline import run_all
 from pipeline.broker import LOCAL_TOOL, Broker
-from pipeline.connection import client_settings, connect, ensure_topics
+from pipeline.connection import client_settings, ensure_topics
 from pipeline.local_kafka import LocalKafka
 from tests.broken_events import purchase, web
 from tests.faults import account
-from tests.faults.proxy import Api, Proxy, with_other_brokers
 from tests.integration.pipelines import Pipeline, Running, Sent, partitions_of, wait_until
 
 PRODUCERS = tuple(f"{name}.py" for name in run_all.PRODUCERS)
@@ -29,24 +28,6 @@ def kill_broker(cluster: LocalKafka, which: int = 1) -> None:
     assert node.process
     node.process.kill()
     wait_until(lambda: node not in cluster.running, "killed")
-
-
-def lose_its_broker(consumer: Running, proxy: Proxy) -> None:
-    """Let a consumer learn that its partitions' leader is no broker any more, until it gives up somehow."""
-    left = proxy.seen[Api.LEAVE_GROUP]
-
-    def gave_up() -> bool:
-        return proxy.seen[Api.LEAVE_GROUP] > left or consumer.process.poll() is not None
-
-    with proxy.change_answers(Api.METADATA, with_other_brokers) as came:
-        with proxy.down():
-            pass
-        assert came.wait(20)
-        fetched = proxy.seen[Api.FETCH]
-        wait_until(lambda: proxy.seen[Api.FETCH] > fetched + 1 or gave_up(), "it has learned it", 20)
-        with proxy.down():  # it had connected already to what is no broker any more
-            pass
-        wait_until(gave_up, "it gives up", 20)
 
 
 class Reader:
@@ -66,32 +47,21 @@ class Reader:
         self._thread.join()
 
     def _read(self) -> None:
-        consumer = None
+        consumer = KafkaConsumer(
+            **client_settings(self._servers), isolation_level="read_committed", enable_auto_commit=False
+        )
+        self.records = {partition: [] for partition in partitions_of(consumer, *self._topics)}
+        consumer.assign(list(self.records))
+        consumer.seek_to_beginning()
         while not self._enough.is_set():
             try:
-                consumer = consumer or self._open()
                 polled = consumer.poll(timeout_ms=200)
-            except KafkaError as error:  # the broker is away
-                if consumer and isinstance(error, UnknownBrokerIdError):  # and never asked again
-                    consumer.close()
-                    consumer = None
+            except KafkaError:  # the broker is away
                 continue
             for partition, records in polled.items():
                 self.records[partition] += records
                 self.seen += len(records)
-        if consumer:
-            consumer.close()
-
-    def _open(self) -> KafkaConsumer:
-        consumer = connect(
-            KafkaConsumer, **client_settings(self._servers),
-            isolation_level="read_committed", enable_auto_commit=False,
-        )  # fmt: skip
-        self.records = self.records or {partition: [] for partition in partitions_of(consumer, *self._topics)}
-        consumer.assign(list(self.records))
-        for partition, records in self.records.items():
-            consumer.seek(partition, records[-1].offset + 1 if records else 0)
-        return consumer
+        consumer.close()
 
 
 class Flow(Pipeline):

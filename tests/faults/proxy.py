@@ -25,7 +25,6 @@ class Api(IntEnum):
     METADATA = 3
     OFFSET_FETCH = 9
     HEARTBEAT = 12
-    LEAVE_GROUP = 13
     SYNC_GROUP = 14
     INIT_PRODUCER_ID = 22
     ADD_PARTITIONS_TO_TXN = 24
@@ -47,12 +46,14 @@ def turn_commit_into_abort(request: bytearray) -> None:
     request[-2] = False
 
 
-def with_other_brokers(answer: bytes, version: int) -> bytes:
-    """A MetadataResponse whose partitions have leaders that are none of its brokers: those are gone."""
+def with_a_leader_that_is_gone(answer: bytes, version: int) -> bytes:
+    """A MetadataResponse in which the leader of each topic's first partition is none of the brokers."""
     header, body = answer[:5], answer[5:]  # the number of the request, and an empty list of tags
     told = MetadataResponse.decode(body, version=version)
-    for broker in told.brokers:
-        broker.node_id += 1
+    for topic in told.topics:
+        for partition in topic.partitions:
+            if partition.partition_index == 0:
+                partition.leader_id += 1
     changed = MetadataResponse(
         version=version, brokers=told.brokers, cluster_id=told.cluster_id,
         controller_id=told.controller_id, topics=told.topics,

@@ -70,6 +70,10 @@ class Running:
         """Wait until it has printed so many bytes."""
         wait_until(lambda: len(self._output["stdout"]) >= size, f"prints {size} bytes")
 
+    def wait_for_lines(self, number: int) -> None:
+        """Wait until it has printed so many lines."""
+        wait_until(lambda: self.stdout.count("\n") >= number, f"prints {number} lines")
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """End it as a user would and give its exit code."""
         if self.process.poll() is None:

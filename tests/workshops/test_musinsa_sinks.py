@@ -6,6 +6,7 @@ import signal
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,8 +17,8 @@ from pipeline.broker import LOCAL_TOOL, Broker
 from pipeline.connection import ensure_topics, topic_id
 from pipeline.dead_letters import read_dead_letter
 from pipeline.local_kafka import LocalKafka
-from tests.faults.flow import kill_broker, lose_its_broker
-from tests.faults.proxy import Proxy
+from tests.conftest import free_port
+from tests.faults.flow import kill_broker
 from tests.integration.pipelines import Pipeline, Running, Sent, wait_until
 from tests.workshops.services import Postgres, Search, Service
 
@@ -86,15 +87,11 @@ def kill(consumer: Running) -> None:
 
 
 @pytest.fixture
-def lone_shop(cluster: LocalKafka) -> Iterator[Shop]:
-    """On a broker that may be killed."""
-    broker = Broker(cluster.bootstrap_servers, "for this test", f"{LOCAL_TOOL} exec ", None)
-    with Pipeline(broker) as pipeline:
-        shop = Shop(pipeline)
-        shop.make_topic()
-        yield shop
-        pipeline.end_scripts()
-        cluster.start()
+def own_kafka(tmp_path: Path) -> Iterator[LocalKafka]:
+    kafka = LocalKafka(port=free_port(), home=tmp_path)
+    kafka.start()
+    yield kafka
+    kafka.stop()
 
 
 @pytest.fixture
@@ -189,35 +186,24 @@ def test_the_service_is_killed_and_comes_back(shop: Shop, service: Service) -> N
         assert "Traceback" not in waited.stderr
 
 
-def test_kafka_is_killed_and_comes_back(
-    cluster: LocalKafka, lone_shop: Shop, services: list[Service]
-) -> None:
-    lone_shop.fill(RECORDS_A_KILL)
-    consumers = [service.consumer(lone_shop.pipeline) for service in services]
-    for consumer in consumers:
-        consumer.wait_for_output(ONE_BATCH_BYTES)
-    kill_broker(cluster)
-    for consumer in consumers:
-        consumer.wait_for("is away; waiting for it.")
-    cluster.start()
-    lone_shop.fill(RECORDS_A_KILL)
-    for service, consumer in zip(services, consumers, strict=True):
-        lone_shop.check(service)
-        assert consumer.stop() == 0, consumer.stderr
-        assert "Traceback" not in consumer.stderr
-
-
-def test_one_of_several_brokers_goes(lone_shop: Shop, proxy: Proxy, postgres: Postgres) -> None:
-    """The client's consumer is of no use then, so the process begins anew."""
-    lone_shop.fill(20)
-    lone_shop.pipeline.environment["KAFKA_BOOTSTRAP_SERVERS"] = proxy.servers
-    consumer = postgres.consumer(lone_shop.pipeline)
-    lone_shop.check(postgres)
-    lose_its_broker(consumer, proxy)
-    lone_shop.fill(20)
-    lone_shop.check(postgres)
-    assert "Broker 1 went away, starting this process anew." in consumer.stderr
-    assert consumer.stop() == 0, consumer.stderr
+def test_kafka_is_killed_and_comes_back(own_kafka: LocalKafka, services: list[Service]) -> None:
+    broker = Broker(own_kafka.bootstrap_servers, "for this test", f"{LOCAL_TOOL} exec ", None)
+    with Pipeline(broker) as pipeline:
+        shop = Shop(pipeline)
+        shop.make_topic()
+        shop.fill(RECORDS_A_KILL)
+        consumers = [service.consumer(pipeline) for service in services]
+        for consumer in consumers:
+            consumer.wait_for_output(ONE_BATCH_BYTES)
+        kill_broker(own_kafka)
+        for consumer in consumers:
+            consumer.wait_for("is away; waiting for it.")
+        own_kafka.start()
+        shop.fill(RECORDS_A_KILL)
+        for service, consumer in zip(services, consumers, strict=True):
+            shop.check(service)
+            assert consumer.stop() == 0, consumer.stderr
+            assert "Traceback" not in consumer.stderr
 
 
 def test_what_cannot_be_stored_becomes_a_dead_letter(shop: Shop, service: Service) -> None:

@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
-from kafka.errors import KafkaError, UnknownBrokerIdError
+from kafka.errors import KafkaError
 
 from pipeline.connection import (
     admin_client,
@@ -197,8 +197,6 @@ class StoringConsumer(ABC):
                 failures += 1
             except OvertakenError:
                 self._begin_anew()
-            except UnknownBrokerIdError as error:  # the client would never ask that broker again
-                self._restart(f"Broker {error.args[0]} went away")
             except KafkaError as error:
                 if isinstance(error, FINAL_ERRORS):
                     raise PipelineError(told(error)) from error
@@ -227,14 +225,9 @@ class StoringConsumer(ABC):
             return
         self._next_look = time.monotonic() + LOOK_SECONDS
         if topic_id(self._admin, self.topic) not in (None, self.topic_id):
-            self._restart(f"Topic {self.topic} was deleted and made anew")
-
-    def _restart(self, why: str) -> None:
-        """Let a new process take this one's place, with its partitions at once."""
-        self._print()
-        self._begin_anew()
-        close(self.consumer)
-        restart_process(why)
+            self._print()
+            self._begin_anew()
+            restart_process(f"Topic {self.topic} was deleted and made anew")
 
     def bury(self, letters: Sequence[Letter]) -> None:
         """Send what can't be stored to the dead letter queue, and return when Kafka has it.
