@@ -15,6 +15,7 @@ from enum import IntEnum
 from kafka.protocol.metadata import MetadataResponse
 
 HOST = "127.0.0.1"
+FIRST_WITH_TAGS = 9  # version of a MetadataResponse
 
 
 class Api(IntEnum):
@@ -48,6 +49,7 @@ def turn_commit_into_abort(request: bytearray) -> None:
 
 def with_a_leader_that_is_gone(answer: bytes, version: int) -> bytes:
     """A MetadataResponse in which the leader of each topic's first partition is none of the brokers."""
+    assert version >= FIRST_WITH_TAGS
     header, body = answer[:5], answer[5:]  # the number of the request, and an empty list of tags
     told = MetadataResponse.decode(body, version=version)
     for topic in told.topics:
