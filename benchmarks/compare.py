@@ -6,6 +6,7 @@ Writes results.json, table.md and chart.svg.
 
 import argparse
 import random
+import signal
 from pathlib import Path
 
 from confluent_kafka import KafkaException
@@ -75,6 +76,7 @@ def main() -> None:
         "--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names)
     )
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: contestants are ended, too
 
     kafka = broker.ready(broker.choose())
     say(f"Kafka at {kafka.servers}, {kafka.how}.")

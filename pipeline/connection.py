@@ -5,15 +5,17 @@ import os
 import socket
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
-from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer
+from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.admin import ConfigResource, ConfigSourceType
 from kafka.errors import (
     KafkaConnectionError,
     KafkaError,
     KafkaTimeoutError,
     TopicAlreadyExistsError,
+    UnknownError,
     for_code,
 )
 
@@ -234,6 +236,27 @@ def count_partitions(consumer: KafkaConsumer, topic: str) -> int:
             raise PipelineError(f"Topic {topic} does not exist. Make it with ./create_topic.sh {topic}")
         time.sleep(0.2)
     return len(partitions)
+
+
+def flush(producer: KafkaProducer, seconds: float) -> None:
+    """Wait until every record has arrived or failed.
+
+    A batch that is larger than its topic allows is split by the client, and sent again; its own flush() takes
+    that for an error, and does not wait for the halves.
+
+    Args:
+        producer: sends nothing new meanwhile.
+        seconds: how long to wait at most.
+
+    Raises:
+        KafkaTimeoutError: some are still on their way.
+    """
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with suppress(UnknownError):
+            producer.flush(timeout=seconds)
+            return
+    raise KafkaTimeoutError(f"not all records were sent within {seconds:.0f} s")
 
 
 def topic_id(admin: KafkaAdminClient, topic: str) -> str | None:

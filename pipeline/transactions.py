@@ -7,7 +7,6 @@ that the next one would send again, so whoever gets one closes it and makes a ne
 
 import re
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -25,7 +24,6 @@ from kafka.errors import (
     KafkaTimeoutError,
     MessageSizeTooLargeError,
     ProducerFencedError,
-    UnknownError,
     UnsupportedCodecError,
     UnsupportedVersionError,
 )
@@ -33,7 +31,7 @@ from kafka.producer.future import FutureRecordMetadata
 from kafka.serializer import Serializer
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
 
-from pipeline.connection import client_settings
+from pipeline.connection import client_settings, flush
 from pipeline.process import PipelineError
 
 BATCH_BYTES = 256 * 1024
@@ -204,7 +202,7 @@ class TransactionalProducer:
 
     def _confirm_sent(self) -> list[Any]:
         """Ask every record: commit_transaction() would go on without those that expired, offsets included."""
-        self._flush()
+        flush(self._client, TRANSACTION_SECONDS)
         failed = [
             (topic, error)
             for topic, future in self._sent
@@ -222,21 +220,6 @@ class TransactionalProducer:
         if failed:
             raise failed[0][1]
         return [future.value for _, future in self._sent]
-
-    def _flush(self) -> None:
-        """Wait until every record has arrived or failed.
-
-        A batch that is larger than its topic allows is split by the client, and sent again; flush() takes
-        that for an error, and would not wait for the halves.
-        """
-        deadline = time.monotonic() + TRANSACTION_SECONDS
-        while True:
-            try:
-                self._client.flush(timeout=TRANSACTION_SECONDS)
-                return
-            except UnknownError:
-                if time.monotonic() > deadline:
-                    raise
 
 
 def _error_of(future: FutureRecordMetadata) -> KafkaError | None:

@@ -110,6 +110,14 @@ class TestProducer:
         assert "Traceback" not in done.stderr
         assert pipeline.read(topic) == []
 
+    def test_what_kafka_refuses_together_is_counted(self, pipeline: Pipeline, topic: str) -> None:
+        """The client splits a batch that is too large, and every other time calls that an unknown error."""
+        make_topic(pipeline, topic, max_message_bytes=TINY_BYTES)
+        many = SENT * 4
+        with ProductProducer(pipeline.kafka.servers) as together:
+            for _ in range(20):
+                assert together.publish_all(many) == (0, len(many))
+
     @pytest.mark.parametrize(
         "bad",
         [

@@ -17,7 +17,7 @@ from kafka.producer.future import FutureRecordMetadata
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project, from wherever this is started
 
-from pipeline.connection import client_settings, ensure_topics
+from pipeline.connection import client_settings, ensure_topics, flush
 from pipeline.options import option_parser
 from pipeline.process import PipelineError, Stop, run
 from pipeline.status import say
@@ -62,7 +62,7 @@ class ProductProducer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with suppress(KafkaTimeoutError):
+        with suppress(KafkaError):
             self._client.close(timeout=CLOSE_SECONDS)
 
     def publish(self, product: Mapping[str, Any]) -> bool:
@@ -73,7 +73,7 @@ class ProductProducer:
         """Send products together, which is faster than one by one, and count what became of them."""
         futures = [self._send(product) for product in products]
         with suppress(KafkaTimeoutError):  # what is still on its way counts as failed
-            self._client.flush(timeout=DELIVERY_SECONDS)
+            flush(self._client, DELIVERY_SECONDS)
         succeeded = sum(future is not None and future.succeeded() for future in futures)
         return Published(succeeded, len(futures) - succeeded)
 
