@@ -11,6 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from enum import IntEnum
+from typing import BinaryIO
 
 from kafka.protocol.metadata import MetadataResponse
 
@@ -175,22 +176,31 @@ class Proxy:
 
     def _requests(self, client: socket.socket, broker: socket.socket, asked: Asked) -> None:
         with suppress(OSError, Cut), client, broker, client.makefile("rb") as stream:
-            while size := stream.read(4):
-                request = bytearray(stream.read(struct.unpack(">i", size)[0]))
+            for request in _frames(stream):
                 api, version = struct.unpack(">hh", request[:4])
                 self.seen[api] += 1
                 if rule := self._rules.get(api):
                     rule(request)
                 asked.append((api, version))
-                broker.sendall(size + request)
+                broker.sendall(struct.pack(">i", len(request)) + request)
             broker.shutdown(socket.SHUT_RDWR)
 
     def _answers(self, client: socket.socket, broker: socket.socket, asked: Asked) -> None:
         with suppress(OSError), broker.makefile("rb") as stream:
-            while size := stream.read(4):
-                answer = stream.read(struct.unpack(">i", size)[0])
+            for frame in _frames(stream):
+                answer = bytes(frame)
                 api, version = asked.popleft()
                 if rule := self._answer_rules.get(api):
                     answer = rule(answer, version)
                 client.sendall(struct.pack(">i", len(answer)) + answer)
             client.shutdown(socket.SHUT_RDWR)
+
+
+def _frames(stream: BinaryIO) -> Iterator[bytearray]:
+    """Give the requests, or answers, that come; not the half of one that a kill has left."""
+    while len(size := stream.read(4)) == 4:
+        [length] = struct.unpack(">i", size)
+        frame = bytearray(stream.read(length))
+        if len(frame) < length:
+            return
+        yield frame
