@@ -42,13 +42,18 @@ class Kind:
 
 
 class Deliveries:
-    """What became of the events in flight. The client calls sent() and failed() in a thread of its own."""
+    """What became of the events in flight.
+
+    The client calls sent() and failed() in a thread of its own, or, where it was faster than the loop that
+    asks it to call, in that loop.
+    """
 
     def __init__(self, stop: Stop) -> None:
         self.progress = Progress("events sent")
         self.failures = 0
         self.print_error: OSError | None = None
         self._stop = stop
+        self._telling = threading.Lock()  # two lines at once would end as one line and an empty one
         self._room = threading.BoundedSemaphore(MAX_IN_FLIGHT)
 
     def wait_for_room(self) -> None:
@@ -60,8 +65,9 @@ class Deliveries:
         """Tell of an event: it is in the topic now, so its line is true whatever happens next."""
         where = f"{metadata.topic}[{metadata.partition}]@{metadata.offset}"
         try:
-            print(f"{label} {where} {value.decode()}", flush=True)
-            self.progress.add()
+            with self._telling:
+                print(f"{label} {where} {value.decode()}", flush=True)
+                self.progress.add()
         except OSError as error:  # the reader left, or the disk is full; to raise here would tell nobody
             self.print_error = error
             self._stop.request()
@@ -70,9 +76,10 @@ class Deliveries:
 
     def failed(self, error: KafkaError) -> None:
         """Count an event that the broker did not take."""
-        if self.failures == 0:
-            say(f"Not delivered: {type(error).__name__}: {error}")
-        self.failures += 1
+        with self._telling:
+            if self.failures == 0:
+                say(f"Not delivered: {type(error).__name__}: {error}")
+            self.failures += 1
         self._room.release()
 
 

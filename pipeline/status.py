@@ -9,8 +9,8 @@ REFRESH_SECONDS = 0.5
 
 def say(line: str) -> None:
     """Print a line on stderr at once; a terminal that was closed is no reason to fail."""
-    with suppress(OSError):
-        print(line, file=sys.stderr, flush=True)
+    with suppress(OSError):  # the line's end is no write of its own: other threads say things, too
+        print(f"{line}\n", end="", file=sys.stderr, flush=True)
 
 
 class Progress:

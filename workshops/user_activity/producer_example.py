@@ -65,7 +65,7 @@ def seconds(text: str) -> float:
 
 
 class Deliveries:
-    """Tells what became of the messages. The client calls sent() and failed() in a thread of its own."""
+    """Tells what became of the messages. The client calls sent() and failed() in its thread or in ours."""
 
     def __init__(self, stop: Stop, confirmed: bool) -> None:
         """Nothing was sent yet.
