@@ -21,7 +21,6 @@ from tests.broken_events import web
 from tests.integration.letters import NO_PAGE, TIMESTAMP_MS, Source, letter
 from tests.integration.pipelines import Pipeline, Sent, wait_until
 
-NOW = datetime.now(timezone.utc)
 SECONDS = "%Y-%m-%dT%H:%M:%SZ"
 HEADERS = (("trace", b"1"), ("trace", b"\xff"), (DELIVERY_COUNT, b"not ours"))
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m\r\u202e\x7f"
@@ -67,14 +66,20 @@ def made(pipeline: Pipeline) -> Pipeline:
 
 
 @pytest.fixture
-def four(made: Pipeline) -> dict[str, str]:
+def now() -> datetime:
+    """When this test began; the module was imported many minutes before."""
+    return datetime.now(timezone.utc)
+
+
+@pytest.fixture
+def four(made: Pipeline, now: datetime) -> dict[str, str]:
     """Four letters: of both sources, of different reasons and ages; the places by their names."""
     purchases = Source(made.purchase, partition=1)
     letters = {
-        "old": letter(Source(made.web, offset=1), died_at=NOW - timedelta(hours=3)),
-        "cut": letter(purchases, b'{"a', "Input data was truncated", NOW - timedelta(minutes=30)),
-        "new": letter(Source(made.web, offset=2), died_at=NOW - timedelta(minutes=5)),
-        "int": letter(purchases._replace(offset=4), b"1", "Expected `object`, got `int`", NOW),
+        "old": letter(Source(made.web, offset=1), died_at=now - timedelta(hours=3)),
+        "cut": letter(purchases, b'{"a', "Input data was truncated", now - timedelta(minutes=30)),
+        "new": letter(Source(made.web, offset=2), died_at=now - timedelta(minutes=5)),
+        "int": letter(purchases._replace(offset=4), b"1", "Expected `object`, got `int`", now),
     }
     made.produce(made.dlq, list(letters.values()))
     return {
@@ -83,25 +88,27 @@ def four(made: Pipeline) -> dict[str, str]:
     }
 
 
-FILTERS = [
-    ((), ["old", "cut", "new", "int"]),
-    (("--source", "web"), ["old", "new"]),
-    (("--source", "purchase"), ["cut", "int"]),
-    (("--reason", "EXPECTED"), ["int"]),
-    (("--reason", "OBJECT"), ["old", "new", "int"]),
-    (("--since", "10m"), ["new", "int"]),
-    (("--since", "1h"), ["cut", "new", "int"]),
-    (("--since", (NOW - timedelta(minutes=29)).isoformat()), ["new", "int"]),
-    (("--since", f"{NOW.astimezone() - timedelta(minutes=31):%Y-%m-%dT%H:%M:%S}"), ["cut", "new", "int"]),
-    (("--limit", "1"), ["old"]),
-    (("--limit", "0"), []),
-    (("--source", "purchase", "--reason", "trunc", "--since", "2h", "--limit", "5"), ["cut"]),
-    (("--source", "web", "--reason", "trunc"), []),
-]
+def filters(now: datetime) -> list[tuple[tuple[str, ...], list[str]]]:
+    """Options, and the names of the letters that they leave."""
+    return [
+        ((), ["old", "cut", "new", "int"]),
+        (("--source", "web"), ["old", "new"]),
+        (("--source", "purchase"), ["cut", "int"]),
+        (("--reason", "EXPECTED"), ["int"]),
+        (("--reason", "OBJECT"), ["old", "new", "int"]),
+        (("--since", "10m"), ["new", "int"]),
+        (("--since", "1h"), ["cut", "new", "int"]),
+        (("--since", (now - timedelta(minutes=29)).isoformat()), ["new", "int"]),
+        (("--since", f"{now.astimezone() - timedelta(minutes=31):%Y-%m-%dT%H:%M:%S}"), ["cut", "new", "int"]),
+        (("--limit", "1"), ["old"]),
+        (("--limit", "0"), []),
+        (("--source", "purchase", "--reason", "trunc", "--since", "2h", "--limit", "5"), ["cut"]),
+        (("--source", "web", "--reason", "trunc"), []),
+    ]
 
 
-def test_every_filter_of_list_stats_and_replay(made: Pipeline, four: dict[str, str]) -> None:
-    for arguments, expected in FILTERS:
+def test_every_filter_of_list_stats_and_replay(made: Pipeline, four: dict[str, str], now: datetime) -> None:
+    for arguments, expected in filters(now):
         places = [four[name] for name in expected]
         lines = dlq(made, "list", *arguments).splitlines()
         assert [line.split()[1] for line in lines] == places, arguments
@@ -139,8 +146,8 @@ def test_list_tells_when_where_why_how_often_and_what(made: Pipeline) -> None:
     assert (null["value"], empty["value"], binary["value_base64"]) == (None, "", "/wA=")
 
 
-def test_stats_count_by_source_and_reason(made: Pipeline) -> None:
-    early, late = NOW - timedelta(days=2), NOW - timedelta(days=1)
+def test_stats_count_by_source_and_reason(made: Pipeline, now: datetime) -> None:
+    early, late = now - timedelta(days=2), now - timedelta(days=1)
     missing = [letter(Source(made.web, 0, number), died_at=late) for number in range(20)]
     cut = [letter(Source(made.purchase, 1, 3), b"{", "Input data was truncated", early)]
     made.produce(made.dlq, [*missing, *cut, Sent(b"foreign", timestamp_ms=TIMESTAMP_MS)])
@@ -161,15 +168,15 @@ def test_stats_count_by_source_and_reason(made: Pipeline) -> None:
     assert datetime.fromisoformat(counted["reasons"][2]["last_seen"].replace("Z", "+00:00")) <= early
 
 
-def test_show_tells_everything(made: Pipeline) -> None:
+def test_show_tells_everything(made: Pipeline, now: datetime) -> None:
     source = Source(made.web, 1, 17, [("trace", b"1"), ("bin", b"\xff")])
     long = web(page="x" * 5000)
-    made.produce(made.dlq, [letter(source, long, died_at=NOW), letter(source, long, group="second-try")])
+    made.produce(made.dlq, [letter(source, long, died_at=now), letter(source, long, group="second-try")])
 
     shown = dlq(made, "show", f"{made.web}:1:17")
     assert shown == dlq(made, "show", f"{made.web}[1]@17")
     for words in (
-        f"{made.web}[1]@17", NOW.strftime(SECONDS), "Object missing required field `page`",
+        f"{made.web}[1]@17", now.strftime(SECONDS), "Object missing required field `page`",
         "BrokenEventError", "the-group", "second-try", f"{made.dlq}[1]@0", f"{made.dlq}[1]@1",
         "2026-11-21T22:26:40Z", "trace: 1", r"bin: \xff", f"{len(long)} bytes", long.decode(),
     ):  # fmt: skip

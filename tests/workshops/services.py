@@ -39,9 +39,20 @@ class Service(ABC):
         """Start the consumer of this service."""
         return pipeline.start(f"workshops/musinsa/{self.script}", *options, **self.environment)
 
-    def wait_until_done(self, pipeline: Pipeline, topic: str, records: int, seconds: float = 60.0) -> None:
-        """Wait until so many records of a topic are done, stored or buried."""
-        wait_until(lambda: self.done(pipeline, topic) == records, f"{records} records done", seconds)
+    def wait_until_done(self, pipeline: Pipeline, topic: str, records: int) -> None:
+        """Wait until so many records of a topic are done, stored or buried.
+
+        That may take as long as it takes on a slow machine, but more of them have to be done every minute.
+        """
+        done = 0
+        while done < records:
+
+            def further(before: int = done) -> int | None:
+                now = self.done(pipeline, topic)
+                return now if now > before else None
+
+            done = wait_until(further, f"more than {done} of {records} records done")
+        assert done == records
 
     @property
     @abstractmethod
