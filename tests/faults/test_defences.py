@@ -320,6 +320,7 @@ def test_a_consumer_outlives_one_of_several_brokers(flow: Flow, proxy: Proxy) ->
         consumer.wait_for_lines(3)  # from the partitions of the others
     consumer.wait_for_lines(4)
     assert consumer.stop() == 0, consumer.stderr
+    assert consumer.stdout.count("\n") == 4
 
 
 def test_a_producer_outlives_one_of_several_brokers(flow: Flow, proxy: Proxy) -> None:

@@ -6,7 +6,7 @@ from tests.faults.conftest import Scale
 from tests.faults.flow import Flow
 from tests.integration.pipelines import wait_until
 
-GROWS_BY_AT_MOST = 1.15  # in the short form that finds a processor that keeps the values of all its events
+GROWS_BY_AT_MOST = 1.1  # in the short form that finds a processor that keeps the values of all its events
 LOOKS = 20
 # glibc keeps memory that was freed, sometimes 13 MB and sometimes none; like this it gives most of it back.
 GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "131072"}

@@ -14,9 +14,11 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from pipeline.connection import topic_id
-from tests.integration.pipelines import Pipeline, Running, wait_until
+from tests.integration.pipelines import PATIENCE_SECONDS, Pipeline, Running, wait_until
 from workshops.musinsa.local_opensearch import LocalOpenSearch
 from workshops.musinsa.local_postgres import LocalPostgres
+
+SLOWEST_RECORDS_A_SECOND = 100  # OpenSearch does 460 on two quiet cores
 
 
 class Service(ABC):
@@ -40,19 +42,9 @@ class Service(ABC):
         return pipeline.start(f"workshops/musinsa/{self.script}", *options, **self.environment)
 
     def wait_until_done(self, pipeline: Pipeline, topic: str, records: int) -> None:
-        """Wait until so many records of a topic are done, stored or buried.
-
-        That may take as long as it takes on a slow machine, but more of them have to be done every minute.
-        """
-        done = 0
-        while done < records:
-
-            def further(before: int = done) -> int | None:
-                now = self.done(pipeline, topic)
-                return now if now > before else None
-
-            done = wait_until(further, f"more than {done} of {records} records done")
-        assert done == records
+        """Wait until so many records of a topic are done, stored or buried."""
+        seconds = max(PATIENCE_SECONDS, records / SLOWEST_RECORDS_A_SECOND)
+        wait_until(lambda: self.done(pipeline, topic) == records, f"{records} records done", seconds)
 
     @property
     @abstractmethod
