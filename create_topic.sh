@@ -2,8 +2,8 @@
 # ./create_topic.sh NAME [PARTITIONS] [REPLICATION]: creates a topic
 set -euo pipefail
 cd "$(dirname "$0")"
-source pipeline/environment.sh
+source pipeline/local/environment.sh
 
 make_environment
 install requirements.txt
-exec "$PYTHON" -m pipeline.create_topic "$@"
+exec "$PYTHON" -m pipeline.client.create_topic "$@"

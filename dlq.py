@@ -1,21 +1,30 @@
-"""Looks into analytics-dlq: why events died and how many, and sends them back to their source.
+"""Shows the dead letters in analytics-dlq with their reasons, and replays them to their source.
 
-Nothing is ever deleted from the queue. A replay sends each letter back once, whatever dies when. What was not
-mended dies again, as a new letter that says how often it was tried.
+Nothing is ever deleted from the queue. A replay sends each letter once, whatever fails when. A letter that
+was not fixed fails again, and becomes a new letter with a higher number of attempts.
 """
 
 from argparse import Namespace
 from itertools import islice
 
-from pipeline.connection import ANALYTICS_DLQ, SOURCES, ensure_topics
-from pipeline.dead_letter_queue import DeadLetterQueue
-from pipeline.dlq_options import parse_options
-from pipeline.letter_views import Statistics, as_json, as_line, as_page, as_way_back
-from pipeline.process import PipelineError, Stop, run
-from pipeline.redelivery import Selection, batches
-from pipeline.replay import DryRun, Replay
-from pipeline.status import Progress, say
+from kafka import KafkaConsumer, KafkaProducer
 
+from pipeline.cli.process import PipelineError, Stop
+from pipeline.cli.status import Progress, log
+from pipeline.client.admin import ensure_topics
+from pipeline.client.errors import run_kafka_script
+from pipeline.client.reading import PartitionReader
+from pipeline.client.settings import connection_settings
+from pipeline.client.transactions import BytesOrNull, TransactionalProducer
+from pipeline.dlq.letters import SOURCE_TOPICS
+from pipeline.dlq.options import parse_options
+from pipeline.dlq.queue import DeadLetterQueue
+from pipeline.dlq.replay import DryRun, Replay
+from pipeline.dlq.selection import Selection, batches
+from pipeline.dlq.views import Statistics, as_json, as_line, as_page, as_replay
+from pipeline.topics import ANALYTICS_DLQ, TOPIC_PREFIX
+
+TRANSACTIONAL_ID = TOPIC_PREFIX + "dlq-replay"  # one for all replays: a new one fences the one before
 EXAMPLES = """
     python3 dlq.py stats
     python3 dlq.py list --source web --since 10m
@@ -24,70 +33,103 @@ EXAMPLES = """
 """
 
 
+def open_queue(servers: str, stop: Stop) -> DeadLetterQueue:
+    """Make the consumer that reads the queue; it belongs to no group and commits nothing."""
+    consumer = KafkaConsumer(
+        **connection_settings(servers),
+        enable_auto_commit=False,
+        isolation_level="read_committed",  # a letter of a transaction that was aborted does not exist
+        auto_offset_reset="earliest",
+    )
+    return DeadLetterQueue(PartitionReader(consumer), stop)
+
+
+def new_producer(servers: str) -> TransactionalProducer:
+    """Make the producer that writes letters and the ledger of replays, in transactions."""
+    producer = KafkaProducer(
+        **connection_settings(servers),
+        transactional_id=TRANSACTIONAL_ID,
+        transaction_timeout_ms=10_000,  # what a killed replay left open holds readers up that long
+        delivery_timeout_ms=8_000,  # a letter that arrives later would come too late for its transaction
+        request_timeout_ms=5_000,
+        max_block_ms=10_000,
+        value_serializer=BytesOrNull(),  # a letter may have neither key nor value
+        max_request_size=100 * 1024 * 1024,  # the topics decide which letter is too large
+        batch_size=256 * 1024,
+        linger_ms=1_000,  # a batch that is not full waits for the commit, which flushes: few large requests
+    )
+    return TransactionalProducer(producer)
+
+
 def list_letters(options: Namespace, stop: Stop) -> None:
-    """Print a line for each letter, those that died first first."""
-    letters = DeadLetterQueue(options.bootstrap_servers, stop).letters(options.wanted)
+    """Print a line for each letter, oldest first."""
+    letters = open_queue(options.bootstrap_servers, stop).letters(options.wanted)
     printed = 0
     for letter in islice(letters, options.limit):
         print(as_json(letter) if options.json else as_line(letter))
         printed += 1
     if not printed:
-        say(f"{ANALYTICS_DLQ} has no such letter.")
+        log.info(f"{ANALYTICS_DLQ} has no such letter.")
 
 
 def count_letters(options: Namespace, stop: Stop) -> None:
-    """Print how many died of what, and when."""
+    """Print how many letters there are per source and reason."""
     statistics = Statistics()
-    for letter in DeadLetterQueue(options.bootstrap_servers, stop).letters(options.wanted):
+    for letter in open_queue(options.bootstrap_servers, stop).letters(options.wanted):
         statistics.add(letter)
     print(statistics.as_json() if options.json else statistics.as_text())
 
 
 def show_letter(options: Namespace, stop: Stop) -> None:
-    """Print everything about the letter of one source record (several, if it died in several groups)."""
-    letters = DeadLetterQueue(options.bootstrap_servers, stop).letters(options.wanted)
-    found = [letter for letter in letters if options.place in (letter.place, letter.lies_at)]
+    """Print everything about the letter of one source record (several, if it failed in several groups)."""
+    letters = open_queue(options.bootstrap_servers, stop).letters(options.wanted)
+    found = [letter for letter in letters if options.place in (letter.place, letter.stored_at)]
     if not found:
         raise PipelineError(f"{ANALYTICS_DLQ} has no letter of {options.place}. See `python3 dlq.py list`.")
     print("\n\n".join(map(as_page, found)))
 
 
 def replay(options: Namespace, stop: Stop) -> None:
-    """Choose letters, edit them, send a batch of them back in a transaction, print, until all are done."""
-    sender = (DryRun if options.dry_run else Replay)(options.bootstrap_servers, stop)
-    selection = Selection(sender.queue.source_partitions(), options.max_attempts, stop)
-    going = selection.take(sender.queue.letters(options.wanted))
+    """Select letters, edit them, send a batch of them in a transaction, print, until all are done."""
+    servers = options.bootstrap_servers
+    queue = open_queue(servers, stop)
+    # Before the letters are read: a replay that still runs must not write to the ledger after that.
+    sender = DryRun() if options.dry_run else Replay(servers, lambda: new_producer(servers), queue, stop)
+    selection = Selection(queue.source_partitions(), options.max_attempts, stop)
+    outgoing_letters = selection.select(queue.letters(options.wanted))
     if options.edit:
-        going = selection.edit(going, options.edit)
-    say(f"Replaying {ANALYTICS_DLQ} at {options.bootstrap_servers}; Ctrl-C to stop.")
+        outgoing_letters = selection.edit(outgoing_letters, options.edit)
+    log.info(f"Replaying {ANALYTICS_DLQ} at {servers}; Ctrl-C to stop.")
 
     progress = Progress("letters")
+    rate = 0 if options.dry_run else options.rate
     try:
-        for batch in batches(islice(going, options.limit), 0 if options.dry_run else options.rate, stop):
+        for batch in batches(islice(outgoing_letters, options.limit), rate, stop):
             # All of a batch or nothing of it; so a line printed here is a fact, not an attempt.
-            for outgoing, place, refusal in sender.send_back(batch):
+            for outgoing, place, refusal in sender.send(batch):
                 if refusal:
-                    selection.keep(outgoing, refusal)
+                    selection.refused(outgoing, refusal)
                     continue
                 progress.add()
-                print(as_way_back("would send" if options.dry_run else "sent", outgoing, place), flush=True)
+                print(as_replay("would send" if options.dry_run else "sent", outgoing, place), flush=True)
     finally:
         progress.end()
-        what = f"{'Would send' if options.dry_run else 'Sent'} back: {progress.count:,}"
-        say(selection.describe(f"{what}, stopped" if stop.requested else what))
+        result = f"{'Would replay' if options.dry_run else 'Replayed'}: {progress.count:,}"
+        for line in selection.describe(f"{result}, stopped" if stop.requested else result):
+            log.info(line)
     if selection.failed:
-        raise PipelineError(f"{selection.failed:,} letters could not be sent back; they stay as they are.")
+        raise PipelineError(f"{selection.failed:,} letters could not be replayed; they stay as they are.")
 
 
 def main() -> None:
-    """Do what the command line says, until it is done or Ctrl-C."""
+    """Run the command, until it is done or Ctrl-C."""
     options = parse_options(
         __doc__, EXAMPLES, listing=list_letters, stats=count_letters, show=show_letter, replay=replay
     )
     stop = Stop()
-    ensure_topics(options.bootstrap_servers, ANALYTICS_DLQ, *SOURCES.values())
+    ensure_topics(options.bootstrap_servers, ANALYTICS_DLQ, *SOURCE_TOPICS.values())
     options.run(options, stop)
 
 
 if __name__ == "__main__":
-    run(main)
+    run_kafka_script(main)

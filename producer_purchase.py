@@ -8,11 +8,20 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from kafka import KafkaProducer
 
-from pipeline.connection import PURCHASE_EVENTS
-from pipeline.event_producer import Kind, send_events
-from pipeline.process import run
+from pipeline.cli.options import producer_parser
+from pipeline.cli.pacing import event_time, paced
+from pipeline.cli.process import Stop
+from pipeline.cli.status import log
+from pipeline.client.admin import ensure_topics
+from pipeline.client.errors import run_kafka_script
+from pipeline.client.health import report_outages
+from pipeline.client.producing import FOREVER_MS, Deliveries, event_line
+from pipeline.client.settings import connection_settings
+from pipeline.topics import PURCHASE_EVENTS
 
+USERS = 100
 PRICES = {"P-17": 12_900, "P-42": 39_000, "P-77": 5_500, "P-99": 159_000}  # won, which has no minor unit
 EXAMPLES = """
     python3 producer_purchase.py                         # one event per second, until Ctrl-C
@@ -21,8 +30,9 @@ EXAMPLES = """
 """
 
 
-def make_event(dice: random.Random, user_id: int, timestamp: str) -> dict[str, Any]:
-    """Make a valid purchase event."""
+def make_event(dice: random.Random, timestamp: str) -> dict[str, Any]:
+    """Make up a valid purchase event."""
+    user_id = dice.randint(1, USERS)
     product_id = dice.choice(list(PRICES))
     quantity = dice.randint(1, 5)
     return {
@@ -36,8 +46,8 @@ def make_event(dice: random.Random, user_id: int, timestamp: str) -> dict[str, A
     }
 
 
-def spoil_event(dice: random.Random, event: dict[str, Any]) -> bytes:
-    """Make a malformed purchase event."""
+def break_event(dice: random.Random, event: dict[str, Any]) -> bytes:
+    """Return the value of a malformed purchase event."""
     whole = msgspec.json.encode(event)
     return dice.choice(
         (
@@ -49,9 +59,39 @@ def spoil_event(dice: random.Random, event: dict[str, Any]) -> bytes:
 
 
 def main() -> None:
-    """Send purchase events until told to stop."""
-    send_events(Kind(PURCHASE_EVENTS, make_event, spoil_event), __doc__, EXAMPLES)
+    """Send purchase events until --count is reached or a stop is requested."""
+    options = producer_parser(__doc__, EXAMPLES).parse_args()
+    stop = Stop()
+    ensure_topics(options.bootstrap_servers, PURCHASE_EVENTS)
+    report_outages(options.bootstrap_servers)
+    log.info(f"Sending to {PURCHASE_EVENTS} at {options.bootstrap_servers}; Ctrl-C to stop.")
+
+    # 1. The producer. By default it is idempotent (acks="all"): a retry never stores an event twice.
+    producer = KafkaProducer(
+        **connection_settings(options.bootstrap_servers),
+        linger_ms=5,  # events of the same 5 ms share a request
+        # Wait for an unreachable broker as long as it takes: once a record has expired, kafka-python 3.0.12
+        # sends no other either. The limit on events in flight keeps the memory small meanwhile.
+        delivery_timeout_ms=FOREVER_MS,
+    )
+
+    # 2. The send loop
+    deliveries = Deliveries(stop, "events")
+    dice = random.Random(options.seed)
+    for number in paced(options.count, options.rate, stop):
+        if not deliveries.wait_for_room():
+            break
+        event = make_event(dice, event_time(options.seed, number))
+        event_id, value = event["order_id"], msgspec.json.encode(event)
+        if dice.random() < options.broken:
+            event_id, value = None, break_event(dice, event)
+        # The key keeps the events of one user in one partition, and so in order.
+        future = producer.send(PURCHASE_EVENTS, key=str(event["user_id"]).encode(), value=value)
+        deliveries.track(future, event_line(value, event_id, options.json))
+
+    # 3. The end: wait until the broker has confirmed the last event
+    deliveries.finish(producer)
 
 
 if __name__ == "__main__":
-    run(main)
+    run_kafka_script(main)

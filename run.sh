@@ -3,11 +3,11 @@
 # Without COUNT until Ctrl-C; with it COUNT events from each producer, and a summary.
 set -euo pipefail
 cd "$(dirname "$0")"
-source pipeline/environment.sh
+source pipeline/local/environment.sh
 
 make_environment
 install requirements.txt
-choice=$("$PYTHON" -m pipeline.broker)
+choice=$("$PYTHON" -m pipeline.local.broker)
 # Only Kafka without Docker needs more than the scripts do: a Java runtime and the jars
-[ "$choice" != local ] || install requirements.txt requirements-dev.txt
-exec "$PYTHON" -m pipeline.run_all "$@"
+[ "$choice" != local ] || install requirements.txt requirements/local.txt
+exec "$PYTHON" -m pipeline.demo "$@"

@@ -1,30 +1,32 @@
 """Reads web-events and purchase-events and brings both into one schema.
 
-What is valid goes to analytics-events, what is broken to analytics-dlq, byte for byte and with the reason in
-its headers. It is a consumer and a producer at the same time, and a transaction ties the two together: every
-event counts exactly once, whatever dies when. Several of these may run at once, as a consumer group.
+Valid events go to analytics-events. Broken ones go to analytics-dlq, byte for byte, with the reason in their
+headers. The processor is a consumer and a producer at the same time, and a Kafka transaction ties the two
+together, so that every event counts exactly once. Several of these may run at once, as a consumer group.
 """
 
-from pipeline.connection import (
-    ANALYTICS_DLQ,
-    ANALYTICS_EVENTS,
-    OUTPUTS,
-    PROCESSOR_GROUP,
-    PURCHASE_EVENTS,
-    WEB_EVENTS,
-    ensure_topics,
-)
-from pipeline.dead_letters import dead_letter_headers
-from pipeline.events import BrokenEventError, encode, normalize_purchase, normalize_web
-from pipeline.exactly_once import ExactlyOnce
-from pipeline.options import group_name, option_parser
-from pipeline.presence import tell_when_away
-from pipeline.printing import Printer
-from pipeline.process import Stop, collect_garbage_seldom, run
-from pipeline.status import Progress, say
-from pipeline.watchdog import is_restart
+import socket
+import uuid
 
-SOURCES = {WEB_EVENTS: normalize_web, PURCHASE_EVENTS: normalize_purchase}
+from kafka import KafkaConsumer, KafkaProducer
+from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+
+from pipeline.cli.options import option_parser
+from pipeline.cli.printing import Printer
+from pipeline.cli.process import Stop, collect_garbage_seldom
+from pipeline.cli.status import Progress, log
+from pipeline.client.admin import ensure_topics
+from pipeline.client.errors import run_kafka_script
+from pipeline.client.exactly_once import ExactlyOnce
+from pipeline.client.health import report_outages
+from pipeline.client.settings import connection_settings
+from pipeline.client.transactions import BytesOrNull
+from pipeline.client.watchdog import is_restart
+from pipeline.dead_letters import dead_letter_headers, place_of
+from pipeline.schema import BrokenEventError, encode, normalize_purchase, normalize_web
+from pipeline.topics import ANALYTICS_DLQ, ANALYTICS_EVENTS, PROCESSOR_GROUP, PURCHASE_EVENTS, WEB_EVENTS
+
+NORMALIZERS = {WEB_EVENTS: normalize_web, PURCHASE_EVENTS: normalize_purchase}
 # The workshop fixes this line to the letter, whatever prefix the topics have.
 DLQ_LINE = "[DLQ] 처리 실패 이벤트를 analytics-dlq 토픽으로 전송합니다."
 EXAMPLES = """
@@ -33,49 +35,92 @@ EXAMPLES = """
 """
 
 
+def new_consumer(servers: str, group: str) -> KafkaConsumer:
+    """Make the consumer that reads both topics."""
+    return KafkaConsumer(
+        **connection_settings(servers),
+        group_id=group,
+        auto_offset_reset="earliest",  # a new group begins with the oldest event
+        enable_auto_commit=False,  # offsets are committed in the transaction, with what became of the events
+        isolation_level="read_committed",  # also waits for offsets that another processor is just committing
+        session_timeout_ms=6_000,  # a killed processor's partitions go to the others after that long
+        heartbeat_interval_ms=1_500,
+        max_poll_interval_ms=15_000,  # and those of one that hangs
+        # By default two processes share two topics of three partitions as four and two.
+        partition_assignment_strategy=[RoundRobinPartitionAssignor],
+        retry_backoff_ms=10,  # for 1 to 5 ms after a commit, the broker answers "try again"
+        metrics_enabled=False,  # a tenth of the client's work at 1,000 events/s, and nobody reads them
+    )
+
+
+def new_producer(servers: str, transactional_id: str) -> KafkaProducer:
+    """Make the producer that writes both outputs and the consumer's offsets, in transactions."""
+    return KafkaProducer(
+        **connection_settings(servers),
+        transactional_id=transactional_id,  # implies an idempotent producer with acks="all"
+        transaction_timeout_ms=10_000,  # what a killed processor left open holds readers up that long
+        delivery_timeout_ms=8_000,  # a record that arrives later would come too late for its transaction
+        request_timeout_ms=5_000,
+        max_block_ms=10_000,
+        value_serializer=BytesOrNull(),  # a dead letter may have neither key nor value
+        max_request_size=100 * 1024 * 1024,  # the topics decide which record is too large
+        batch_size=256 * 1024,
+        linger_ms=1_000,  # a batch that is not full waits for the commit, which flushes: few large requests
+        retry_backoff_ms=10,
+        metrics_enabled=False,
+    )
+
+
 def main() -> None:
     """Poll both topics, normalize, route, commit, print, until Ctrl-C."""
-    parser = option_parser(__doc__, EXAMPLES)
-    parser.add_argument(
-        "--group", type=group_name, default=PROCESSOR_GROUP, help="consumer group (default: %(default)s)"
-    )
-    options = parser.parse_args()
-    stop = Stop()
-    if not is_restart():  # by the watchdog; the topics are there, and a broker that is away is waited for
-        ensure_topics(options.bootstrap_servers, *SOURCES, *OUTPUTS)
-    tell_when_away(options.bootstrap_servers)
-    say(f"Processing {' and '.join(SOURCES)} at {options.bootstrap_servers}; Ctrl-C to stop.")
+    options = option_parser(__doc__, EXAMPLES, group=PROCESSOR_GROUP).parse_args()
+    servers, stop = options.bootstrap_servers, Stop()
+    if not is_restart():  # by the watchdog: the topics exist, and an unreachable broker is waited for
+        ensure_topics(servers, *NORMALIZERS, ANALYTICS_EVENTS, ANALYTICS_DLQ)
+    report_outages(servers)
+    log.info(f"Processing {' and '.join(NORMALIZERS)} at {servers}; Ctrl-C to stop.")
 
+    # An id of this process alone. When it recreates its producer, the broker aborts what the one before left
+    # open, and refuses what that one may still send.
+    transactional_id = f"{options.group}-{socket.gethostname()}-{uuid.uuid4()}"
+    exactly_once = ExactlyOnce(
+        servers,
+        lambda: new_consumer(servers, options.group),
+        lambda: new_producer(servers, transactional_id),
+        sources=NORMALIZERS,
+        outputs=(ANALYTICS_EVENTS, ANALYTICS_DLQ),
+        stop=stop,
+    )
     collect_garbage_seldom()
     clean, dead = 0, 0
     progress = Progress("events processed")
-    with (
-        Printer(stop) as printer,
-        ExactlyOnce(options.bootstrap_servers, options.group, list(SOURCES), OUTPUTS, stop) as kafka,
-    ):
+    with Printer(stop) as printer, exactly_once:
         while not stop.requested:
-            records = kafka.poll()
-            dead_letters = []
+            # 1. Read a batch of events. With the first one, a transaction begins.
+            records = exactly_once.poll()
+            dlq_lines = []
             for record in records:
-                normalize = SOURCES[record.topic]
+                # 2. Bring the event into the common schema; the error's message says why that fails.
                 try:
-                    value = encode(normalize(record.value))
+                    value = encode(NORMALIZERS[record.topic](record.value))
                 except BrokenEventError as error:
+                    # 3. Broken: to the dead letter queue as it is, with the reason in headers.
                     headers = dead_letter_headers(record, error, options.group)
-                    kafka.send(ANALYTICS_DLQ, record, record.value, headers)
-                    where = f"{record.topic}[{record.partition}]@{record.offset}"
-                    dead_letters.append(f"{DLQ_LINE}\n    {where}: {error}")
+                    exactly_once.send(ANALYTICS_DLQ, record, record.value, headers)
+                    dlq_lines.append(f"{DLQ_LINE}\n    {place_of(record)}: {error}")
                 else:
-                    kafka.send(ANALYTICS_EVENTS, record, value, record.headers)
-            # All of the batch or nothing of it; so a line printed here is a fact, not an attempt.
-            if kafka.commit():
-                printer.print(dead_letters)
+                    # 4. Clean: to the one topic that everybody downstream reads.
+                    exactly_once.send(ANALYTICS_EVENTS, record, value, record.headers)
+            # 5. Commit all outputs and the group's new offsets, or nothing. False: both clients were closed
+            #    and recreated, and poll() continues from the committed offsets.
+            if exactly_once.commit():
+                printer.print(dlq_lines)  # only now: a line on the screen is a fact, not an attempt
                 progress.add(len(records))
-                dead += len(dead_letters)
-                clean += len(records) - len(dead_letters)
+                dead += len(dlq_lines)
+                clean += len(records) - len(dlq_lines)
     progress.end()
-    say(f"Stopped after {clean + dead} events: {clean} clean, {dead} dead letters.")
+    log.info(f"Stopped after {clean + dead} events: {clean} clean, {dead} dead letters.")
 
 
 if __name__ == "__main__":
-    run(main)
+    run_kafka_script(main)

@@ -1,1 +1,1 @@
-"""Measurements, and side by side with peers."""
+"""Measurements of this project, and of its peers for comparison."""

@@ -1,4 +1,4 @@
-"""This project's processor, the ceiling of its client, and what one would use instead, measured in turns.
+"""Measures in turns: this project's processor, the ceiling of its client, and the alternatives.
 
 All do the same work on the same events, exactly once: what a read_committed reader sees is counted each time.
 Writes results.json, table.md and chart.svg.
@@ -16,14 +16,14 @@ from benchmarks import report
 from benchmarks.contestants import kafka_streams
 from benchmarks.measure import Contestant, Figures, Load, measure_one, measure_two
 from benchmarks.stage import make_events
-from pipeline import broker
-from pipeline.options import whole_number
-from pipeline.process import PipelineError, run
-from pipeline.status import say
+from pipeline.cli.options import whole_number
+from pipeline.cli.process import PipelineError, run
+from pipeline.cli.status import log
+from pipeline.local import broker
 
 RATES = (100, 1000, 5000)
-WARM_UP = Load(backlog=20_000, rates=(1000,), seconds=2)  # whoever comes first has no slower broker
-# Measured: throughput is the same from 0.05 to 1 s, as it is the Python of each record that takes the time.
+WARM_UP = Load(backlog=20_000, rates=(1000,), seconds=2)  # the first contestant must not meet a slower broker
+# Measured: throughput is the same from 0.05 to 1 s, as the Python code per record takes most of the time.
 TUNED_COMMIT_SECONDS = "0.1"
 MODULES = "benchmarks.contestants."
 STREAMS = Contestant("kafka-streams", "Kafka Streams (Java)", ("-m", MODULES + "kafka_streams"))
@@ -50,7 +50,7 @@ Uses the same Kafka as run.sh does; $KAFKA_BOOTSTRAP_SERVERS names another one.
 
 
 def main() -> None:
-    """Measure in turns, and write what was measured after each round."""
+    """Measure in turns, and write the results after each round."""
     parser = argparse.ArgumentParser(
         prog="benchmarks/run.sh",
         description=__doc__,
@@ -76,10 +76,10 @@ def main() -> None:
         "--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names)
     )
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: contestants are ended, too
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C does: contestants are ended, too
 
     kafka = broker.ready(broker.choose())
-    say(f"Kafka at {kafka.servers}, {kafka.how}.")
+    log.info(f"Kafka at {kafka.servers}, {kafka.how}.")
     load = Load(options.events, RATES, options.seconds)
     events = make_events(max(load.total, WARM_UP.total))
     chosen = [contestant for contestant in CONTESTANTS if contestant.name in options.only]
@@ -87,12 +87,12 @@ def main() -> None:
     if STREAMS in chosen and (reason := kafka_streams.reason_to_skip()):
         chosen.remove(STREAMS)
         results.skipped[STREAMS.label] = reason
-        say(f"{STREAMS.label} is skipped: {reason}.")
+        log.info(f"{STREAMS.label} is skipped: {reason}.")
     elif STREAMS in chosen:
         kafka_streams.command(kafka.servers, "")  # downloads and compiles
     if not chosen:
         raise PipelineError("There is nobody to measure.")
-    say("Warming the broker up ...")
+    log.info("Warming the broker up ...")
     measure_one(kafka.servers, chosen[0], WARM_UP, events)
     for number in range(options.rounds):
         for contestant in random.Random(number).sample(chosen, len(chosen)):
@@ -102,9 +102,9 @@ def main() -> None:
                 figures |= measure_two(kafka.servers, contestant, load, events)
             except (PipelineError, KafkaError, KafkaException) as error:
                 results.failures.setdefault(contestant.name, []).append(f"round {number + 1}: {error}")
-                say(f"{contestant.label}: {error}")
+                log.info(f"{contestant.label}: {error}")
             results.figures.setdefault(contestant.name, []).append(figures)
-            say(f"round {number + 1}: {contestant.label}: " + _in_short(figures))
+            log.info(f"round {number + 1}: {contestant.label}: " + _in_short(figures))
         report.write(results, options.results)
     print(report.tables(results))
 

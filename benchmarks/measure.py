@@ -1,4 +1,4 @@
-"""One contestant, measured once: its processes are started, given events, and ended."""
+"""Measures one contestant once: starts its processes, sends events, ends the processes."""
 
 import os
 import subprocess
@@ -12,15 +12,16 @@ from dataclasses import dataclass
 import psutil
 
 from benchmarks.stage import Event, Stage
-from pipeline.broker import PROJECT
-from pipeline.connection import SERVERS_VARIABLE
-from pipeline.process import PipelineError
+from pipeline.cli.options import SERVERS_VARIABLE
+from pipeline.cli.process import PipelineError
+from pipeline.cli.status import BARE_LINES_VARIABLE
+from pipeline.local import PROJECT
 
 WARM_UP_EVENTS = 600
 START_SECONDS = 60.0
 DRAIN_SECONDS = 300.0
 END_SECONDS = 10.0
-BEGINNING = 0.2  # this share of the events sent at a steady rate is left out of the latencies
+BEGINNING = 0.2  # the share of the events sent at a steady rate that does not count for the latencies
 MEBIBYTE = 2**20
 
 Figures = dict[str, float]
@@ -33,8 +34,8 @@ class Contestant:
     Attributes:
         name: for the command line and the JSON file.
         label: for people.
-        command: what Python runs; --group comes behind it.
-        is_copy: whether it copies what it reads, and does not look at it.
+        command: the arguments of Python; --group is added.
+        is_copy: whether it copies what it reads, without processing it.
     """
 
     name: str
@@ -45,11 +46,11 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Load:
-    """What every contestant is given.
+    """The load for every contestant.
 
     Attributes:
-        backlog: how many events there are at once.
-        rates: events a second that come steadily, one rate after the other.
+        backlog: the number of events that are sent at once.
+        rates: events per second that are sent steadily, one rate after the other.
         seconds: how long at each rate.
     """
 
@@ -59,16 +60,20 @@ class Load:
 
     @property
     def total(self) -> int:
-        """How many events that takes."""
+        """The number of events that are needed."""
         return 2 * WARM_UP_EVENTS + sum(self.rates) * self.seconds + self.backlog
 
 
 class Processes:
-    """The processes of a contestant inside of a with block, and what they take of the machine."""
+    """The processes of a contestant inside a with block, and the CPU time and memory that they take."""
 
     def __init__(self, stage: Stage, contestant: Contestant, number: int) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115, closed with the processes
-        environment = os.environ | {"TOPIC_PREFIX": stage.prefix, SERVERS_VARIABLE: stage.servers}
+        environment = os.environ | {
+            "TOPIC_PREFIX": stage.prefix,
+            SERVERS_VARIABLE: stage.servers,
+            BARE_LINES_VARIABLE: "yes",  # the last one may end up in a line of ours
+        }
         command = [sys.executable, *contestant.command, "--group", stage.group]
         self._running = [
             psutil.Popen(
@@ -94,20 +99,20 @@ class Processes:
         self._errors.close()
 
     def look(self) -> None:
-        """Note how much memory the largest one has.
+        """Record how much memory the largest process has.
 
         Raises:
-            PipelineError: one has ended.
+            PipelineError: a process has ended.
         """
         for process in self._running:
             if process.poll() is not None:
                 self._errors.seek(0)
-                told = self._errors.read().decode(errors="replace").strip() or "no reason given"
-                raise PipelineError(f"It ended by itself: {told.splitlines()[-1]}")
+                output = self._errors.read().decode(errors="replace").strip() or "no reason given"
+                raise PipelineError(f"It ended by itself: {output.splitlines()[-1]}")
             self.peak_bytes = max(self.peak_bytes, process.memory_info().rss)
 
     def cpu_seconds(self) -> float:
-        """How much processor time all have used so far."""
+        """Return the CPU time that all processes have used so far."""
         times = [process.cpu_times() for process in self._running]
         return float(sum(each.user + each.system for each in times))
 
@@ -117,8 +122,8 @@ def measure_one(servers: str, contestant: Contestant, load: Load, events: Sequen
 
     Args:
         servers: bootstrap servers.
-        contestant: whom.
-        load: what it is given.
+        contestant: the one to measure.
+        load: the load to measure with.
         events: at least as many as the load takes.
 
     Raises:
@@ -150,8 +155,8 @@ def measure_two(servers: str, contestant: Contestant, load: Load, events: Sequen
 
     Args:
         servers: bootstrap servers.
-        contestant: whom.
-        load: what they are given; only its backlog counts.
+        contestant: the one to measure.
+        load: the load to measure with; only the backlog is used.
         events: at least as many as that takes.
 
     Raises:
@@ -170,11 +175,11 @@ def measure_two(servers: str, contestant: Contestant, load: Load, events: Sequen
 
 
 def _drain(stage: Stage, processes: Processes, events: Sequence[Event]) -> tuple[float, float]:
-    """Give the seconds, and those of processor time, from the moment when all is there to the last commit."""
-    there = stage.load(events)
+    """Send a backlog; return the seconds from its arrival to the last commit, and the CPU seconds."""
+    arrived = stage.load(events)
     cpu_before = processes.cpu_seconds()
     done = stage.wait_until_drained(DRAIN_SECONDS, processes.look)
-    return done - there, processes.cpu_seconds() - cpu_before
+    return done - arrived, processes.cpu_seconds() - cpu_before
 
 
 def _take(events: Iterator[Event], number: int) -> list[Event]:

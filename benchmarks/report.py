@@ -1,4 +1,4 @@
-"""What was measured, as tables, as JSON and as a chart."""
+"""The results as tables, as JSON and as a chart."""
 
 import json
 import os
@@ -28,15 +28,15 @@ COLOURS = {"ours": "#1f6feb", "ours, paler": "#79b8ff", "others": "#6e7781", "ot
 
 @dataclass
 class Results:
-    """The figures of each contestant, one entry a round, and what else a reader has to know.
+    """The figures of each contestant, one entry per round, and what a reader needs to judge them.
 
     Attributes:
-        load: what each was given.
+        load: what each contestant had to process.
         kafka: which broker.
-        contestants: whom, in the order of the tables.
-        figures: of each contestant by its name, in the order of the rounds.
-        failures: of each contestant by its name, in words.
-        skipped: the same, of those that could not be measured here.
+        contestants: those to measure, in the order of the tables.
+        figures: by the name of the contestant, in the order of the rounds.
+        failures: by the name of the contestant, in words.
+        skipped: the reason why a contestant could not be measured here, by its label.
     """
 
     load: Load
@@ -47,11 +47,11 @@ class Results:
     skipped: dict[str, str] = field(default_factory=dict)
 
     def values(self, name: str, figure: str) -> list[float]:
-        """Give a figure of a contestant, of each round in which it was measured."""
+        """Return a figure of a contestant, from each round in which it was measured."""
         return [figures[figure] for figures in self.figures.get(name, []) if figure in figures]
 
     def ratio(self, name: str, figure: str, other: str, other_figure: str | None = None) -> float | None:
-        """Divide what was measured in the same round, and give the median of all rounds."""
+        """Divide figures of the same round, and return the median of all rounds."""
         rounds = zip(self.figures.get(name, []), self.figures.get(other, []), strict=False)
         ratios = [
             figures[figure] / others[other_figure or figure]
@@ -62,12 +62,12 @@ class Results:
 
     @property
     def measured(self) -> list[Contestant]:
-        """Those that have figures."""
+        """The contestants that have figures."""
         return [contestant for contestant in self.contestants if self.figures.get(contestant.name)]
 
 
 def machine() -> str:
-    """Say in a line what this was measured on."""
+    """Return a line about the machine."""
     return (
         f"{_processor()}, {psutil.cpu_count()} cores, {psutil.virtual_memory().total / GIBIBYTE:.0f} GiB, "
         f"{platform.system()}, Python {platform.python_version()}"
@@ -79,7 +79,7 @@ def write(results: Results, folder: Path) -> None:
 
     Args:
         results: what was measured.
-        folder: where to.
+        folder: for the files.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(_as_json(results), indent=1) + "\n")
@@ -88,7 +88,7 @@ def write(results: Results, folder: Path) -> None:
 
 
 def tables(results: Results) -> str:
-    """Give all that was measured as Markdown."""
+    """Return all results as Markdown."""
     rounds = max(len(figures) for figures in results.figures.values())
     throughput = [
         ["", "events/s", "to ours", "2 processes", "to 1", "CPU µs/event", "peak MiB", "start s"],
@@ -148,7 +148,7 @@ def _versions() -> dict[str, str]:
 
 
 def _processor() -> str:
-    """Name the processor; Python itself says no more than its architecture on Linux."""
+    """Return the name of the processor; on Linux, Python itself knows only its architecture."""
     with_names = Path("/proc/cpuinfo")
     lines = with_names.read_text().splitlines() if with_names.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -197,7 +197,7 @@ def _draw(results: Results, path: Path) -> None:
 
 
 def _bars(axes: Axes, results: Results, figures: tuple[str, str], labels: tuple[str, str]) -> None:
-    """Two bars a contestant, the paler one below; whiskers from the least to the most of a round."""
+    """Draw two bars per contestant, the paler one below; whiskers from the lowest to the highest round."""
     for behind, (figure, shade) in enumerate(zip(figures, (", paler", ""), strict=True)):
         for place, contestant in enumerate(results.measured):
             values = results.values(contestant.name, figure)

@@ -1,4 +1,4 @@
-"""Topics and a group that only one measurement uses, what goes in, and a reader that sees what comes out."""
+"""Topics and a group for one measurement: sends its events, and reads what comes out."""
 
 import random
 import time
@@ -14,21 +14,20 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 import producer_purchase
 import producer_web
-from pipeline.connection import (
+from pipeline.cli.process import PipelineError
+from pipeline.client.admin import admin_client, ensure_topics
+from pipeline.topics import (
     ANALYTICS_DLQ,
     ANALYTICS_EVENTS,
     PARTITIONS,
     PROCESSOR_GROUP,
     PURCHASE_EVENTS,
     WEB_EVENTS,
-    admin_client,
-    ensure_topics,
 )
-from pipeline.process import PipelineError
 
 SHARE_OF_BROKEN = 0.1
 TIMESTAMP = "2026-11-22T09:00:00.000+09:00"
-LOAD_SECONDS = 60  # a backlog is one transaction of the sender, and must be in before it times out
+LOAD_SECONDS = 60  # a backlog is one transaction of the loader, and must be sent before that times out
 LOOK_SECONDS = 0.02
 QUIET_SECONDS = 1.0  # nothing more comes out
 PATIENCE_SECONDS = 10.0  # the same, where something is missing
@@ -36,7 +35,7 @@ MOST_READ_AT_ONCE = 1000
 
 
 class Event(NamedTuple):
-    """A source record: one of the two topics, a key that no other one has, and what has to become of it."""
+    """A source record with a unique key, and whether it has to become a dead letter."""
 
     topic: str
     partition: int
@@ -46,27 +45,27 @@ class Event(NamedTuple):
 
 
 def make_events(count: int) -> list[Event]:
-    """Make events of both sources in turns, spread evenly over the partitions; a tenth of them is broken.
+    """Return events of both sources in turns, spread evenly over the partitions; a tenth of them is broken.
 
     Args:
-        count: how many.
+        count: the number of events.
     """
     dice = random.Random(1)
     events = []
     for number in range(count):
         producer, topic = ((producer_web, WEB_EVENTS), (producer_purchase, PURCHASE_EVENTS))[number % 2]
-        event = producer.make_event(dice, number, TIMESTAMP)
+        event = producer.make_event(dice, TIMESTAMP)
         is_broken = dice.random() < SHARE_OF_BROKEN
-        value = producer.spoil_event(dice, event) if is_broken else msgspec.json.encode(event)
+        value = producer.break_event(dice, event) if is_broken else msgspec.json.encode(event)
         events.append(Event(topic, number // 2 % PARTITIONS, str(number).encode(), value, is_broken))
     return events
 
 
 class Stage:
-    """Sends events to topics of its own, and sees what comes out of the processes that work on them."""
+    """Sends events to topics of its own, and reads what the processes under test make of them."""
 
     def __init__(self, servers: str) -> None:
-        """Make the topics.
+        """Create the topics.
 
         Args:
             servers: bootstrap servers.
@@ -108,7 +107,7 @@ class Stage:
             admin.delete_topics(self._topics)
 
     def load(self, events: Sequence[Event]) -> float:
-        """Send events in one transaction, so that all of them are there at the same moment.
+        """Send events in one transaction, so that all of them become visible at the same moment.
 
         Returns:
             That moment, on the clock of time.monotonic().
@@ -121,10 +120,10 @@ class Stage:
         return time.monotonic()
 
     def wait_until_drained(self, seconds: float, look: Callable[[], None]) -> float:
-        """Wait until the group has committed its place behind the last event that was sent.
+        """Wait until the group has committed the offsets behind all events that were sent.
 
         Args:
-            seconds: how long at most.
+            seconds: the longest time to wait.
             look: called while waiting.
 
         Returns:
@@ -161,7 +160,7 @@ class Stage:
         """Wait until the reader sees a clean event.
 
         Args:
-            seconds: how long at most.
+            seconds: the longest time to wait.
             look: called while waiting.
 
         Returns:
@@ -181,11 +180,11 @@ class Stage:
     def latencies(
         self, events: Sequence[Event], rate: int, seconds: float, look: Callable[[], None]
     ) -> list[float]:
-        """Send events at a steady rate, and give how long each took until the reader saw it.
+        """Send events at a steady rate, and return how long each took until the reader saw it.
 
         Args:
-            events: what to send.
-            rate: events a second.
+            events: those to send.
+            rate: events per second.
             seconds: how long to wait for the last one to come out.
             look: called while waiting.
 
@@ -221,7 +220,7 @@ class Stage:
                     )
                 look()
                 for key, seen_at in self._read():
-                    if key in sent_at:  # and not of what was loaded before
+                    if key in sent_at:  # not an event of an earlier load
                         taken.append(seen_at - sent_at[key])
         finally:
             given_up.set()
@@ -229,13 +228,13 @@ class Stage:
         return taken
 
     def check(self, is_copy: bool) -> None:
-        """Read all that came out, and compare it with what was sent.
+        """Read all outputs, and compare them with what was sent.
 
         Args:
-            is_copy: whether broken events had to come out as they are, and not as dead letters.
+            is_copy: whether broken events had to come out unchanged, and not as dead letters.
 
         Raises:
-            PipelineError: an event is missing, is there twice, or is in the wrong topic.
+            PipelineError: an event is missing, came out twice, or is in the wrong topic.
         """
         quiet_since = time.monotonic()
         missing = True
@@ -276,7 +275,7 @@ class Stage:
         return bool(place.offset >= self._ends[place.topic, place.partition])
 
     def _read(self) -> list[tuple[bytes, float]]:
-        """Give the key of each record that is there now, and when it was seen; waits for the first one."""
+        """Wait a moment for records; return the key of each, and when it was seen."""
         first = self._reader.poll(LOOK_SECONDS)
         messages = [first, *self._reader.consume(MOST_READ_AT_ONCE, 0)] if first else []
         seen_at = time.perf_counter()

@@ -2,7 +2,7 @@
 
 Both read the same events, in turns, so that a noisy machine is noisy for both.
 
-    python -m benchmarks.transactions                 needs a Kafka: python -m pipeline.local_kafka start
+    python -m benchmarks.transactions                 needs a Kafka: python -m pipeline.local start
     python -m benchmarks.transactions --events 50000 --rounds 3
 """
 
@@ -12,18 +12,18 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from kafka import KafkaConsumer, KafkaProducer
 from kafka.consumer.fetcher import ConsumerRecord
 
-from pipeline.broker import PROJECT
-from pipeline.connection import SERVERS_VARIABLE, client_settings, subscribe
-from pipeline.exactly_once import MAX_BATCH_RECORDS, POLL_MS, ExactlyOnce
-from pipeline.options import option_parser, whole_number
-from pipeline.process import PipelineError, Stop, run
-from pipeline.run_all import PRODUCERS
-from pipeline.transactions import BATCH_BYTES, LINGER_MS
+from pipeline.cli.options import SERVERS_VARIABLE, option_parser, whole_number
+from pipeline.cli.process import PipelineError, Stop, run
+from pipeline.client.consuming import subscribe
+from pipeline.client.exactly_once import MAX_BATCH_RECORDS, POLL_MS, ExactlyOnce
+from pipeline.client.settings import connection_settings
+from pipeline.demo.scripts import PRODUCERS
+from pipeline.local import PROJECT
 
 WITH, WITHOUT = "with", "without"
 EXAMPLES = """
@@ -33,17 +33,27 @@ EXAMPLES = """
 
 
 class NoTransactions:
-    """The three steps of ExactlyOnce as the workshop takes them: autocommit, send and forget."""
+    """The three steps of ExactlyOnce as the workshop does them: autocommit, send and forget."""
 
     def __init__(
-        self, servers: str, group: str, sources: Sequence[str], outputs: Sequence[str], stop: Stop
+        self,
+        servers: str,
+        new_consumer: Callable[[], KafkaConsumer],
+        new_producer: Callable[[], KafkaProducer],
+        sources: Collection[str],
+        outputs: Collection[str],
+        stop: Stop,
     ) -> None:
+        """Take the arguments of ExactlyOnce, but connect with clients of our own."""
         self._consumer = KafkaConsumer(
-            **client_settings(servers), group_id=group, auto_offset_reset="earliest", metrics_enabled=False
+            **connection_settings(servers),
+            group_id=f"benchmark-{uuid.uuid4()}",
+            auto_offset_reset="earliest",
+            metrics_enabled=False,
         )
         subscribe(self._consumer, *sources)
         self._producer = KafkaProducer(
-            **client_settings(servers), batch_size=BATCH_BYTES, linger_ms=LINGER_MS, metrics_enabled=False
+            **connection_settings(servers), batch_size=256 * 1024, linger_ms=1_000, metrics_enabled=False
         )
 
     def __enter__(self) -> "NoTransactions":
@@ -54,14 +64,14 @@ class NoTransactions:
         self._consumer.close()
 
     def poll(self) -> list[ConsumerRecord]:
-        """Give the records that are there."""
+        """Return the records that are there."""
         polled = self._consumer.poll(timeout_ms=POLL_MS, max_records=MAX_BATCH_RECORDS)
         return [record for records in polled.values() for record in records]
 
     def send(
         self, topic: str, record: ConsumerRecord, value: bytes, headers: Sequence[tuple[str, bytes]]
     ) -> None:
-        """Send, and ask no more about it."""
+        """Send without waiting for an answer."""
         self._producer.send(
             topic, key=record.key, value=value, headers=list(headers), partition=record.partition
         )
@@ -76,14 +86,14 @@ def measure(how: str, events: int) -> None:
 
     Args:
         how: WITH or WITHOUT.
-        events: how many are in the topics.
+        events: the number of events in the topics.
     """
     import stream_processor
 
     loop = ExactlyOnce if how == WITH else NoTransactions
 
     class Timed(loop):  # type: ignore[valid-type,misc]
-        """Looks at the clock at the first record, and at the end behind the last."""
+        """Measures the time from the first record to the commit of the last one."""
 
         left = events
         began = 0.0

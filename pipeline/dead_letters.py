@@ -1,33 +1,33 @@
-"""Record <-> dead letter. Pure: knows no Kafka.
+"""Record <-> dead letter, and the place of a record. Pure: knows no Kafka.
 
-A dead letter is the source record with its key, value, headers and timestamp byte for byte, and eight more
-headers behind its own that say where it came from and why it died. Their names are those of KIP-1191 (dead
-letter queues for share groups), so that tools made for these read ours too.
+A dead letter is the source record with its key, value, headers and timestamp byte for byte. Behind its own
+headers come eight more that name its place in the source and the reason why it could not be processed. Their
+names are those of KIP-1191 (dead letter queues for share groups), so that tools made for these read ours too.
 """
 
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import NamedTuple, Protocol
 
-PREFIX = "__dlq.errors."
-TOPIC = PREFIX + "topic"
-PARTITION = PREFIX + "partition"
-OFFSET = PREFIX + "offset"
-GROUP = PREFIX + "group"
-MESSAGE = PREFIX + "message"
-EXCEPTION = PREFIX + "exception"
-TIMESTAMP = PREFIX + "timestamp"
-DELIVERY_COUNT = PREFIX + "delivery.count"
+HEADER_PREFIX = "__dlq.errors."
+TOPIC = HEADER_PREFIX + "topic"
+PARTITION = HEADER_PREFIX + "partition"
+OFFSET = HEADER_PREFIX + "offset"
+GROUP = HEADER_PREFIX + "group"
+MESSAGE = HEADER_PREFIX + "message"
+EXCEPTION = HEADER_PREFIX + "exception"
+TIMESTAMP = HEADER_PREFIX + "timestamp"
+DELIVERY_COUNT = HEADER_PREFIX + "delivery.count"
 NAMES = (TOPIC, PARTITION, OFFSET, GROUP, MESSAGE, EXCEPTION, TIMESTAMP, DELIVERY_COUNT)
 
 MAX_MESSAGE_BYTES = 512
-MAX_COUNT_DIGITS = 9  # whoever sends more digits than that did not count
+MAX_COUNT_DIGITS = 9  # a longer number is no count of deliveries
 
 Headers = Sequence[tuple[str, bytes | None]]
 
 
-class Record(Protocol):
-    """The part of a Kafka record that a dead letter is made of."""
+class Place(Protocol):
+    """Anything that names a record: a Kafka record, the metadata of one that was sent, a dead letter."""
 
     @property
     def topic(self) -> str: ...  # noqa: D102
@@ -35,20 +35,25 @@ class Record(Protocol):
     def partition(self) -> int: ...  # noqa: D102
     @property
     def offset(self) -> int: ...  # noqa: D102
+
+
+class Record(Place, Protocol):
+    """The part of a Kafka record that a dead letter is made of."""
+
     @property
     def headers(self) -> Headers: ...  # noqa: D102
 
 
 class DeadLetter(NamedTuple):
-    """What the headers of a dead letter say.
+    """What the headers of a dead letter contain.
 
     Attributes:
-        topic, partition, offset: where the record came from.
+        topic, partition, offset: the record's place in its source.
         group: the consumer group that could not process it.
-        message: why, for a person.
-        exception: why, for a program: the name of the exception's class.
-        died_at: when, in UTC.
-        delivery_count: how often it was tried; 1 unless it was replayed.
+        message: the reason, for a person.
+        exception: the reason, for a program: the name of the exception's class.
+        failed_at: the time of the failure, in UTC.
+        delivery_count: the number of attempts; 1 unless the record was replayed.
         headers: the record's own headers.
     """
 
@@ -58,21 +63,26 @@ class DeadLetter(NamedTuple):
     group: str
     message: str
     exception: str
-    died_at: datetime
+    failed_at: datetime
     delivery_count: int
     headers: Headers
+
+
+def place_of(record: Place) -> str:
+    """Return topic, partition and offset in one word, such as web-events[2]@17."""
+    return f"{record.topic}[{record.partition}]@{record.offset}"
 
 
 def dead_letter_headers(
     record: Record, error: Exception, group: str, now: datetime | None = None
 ) -> list[tuple[str, bytes | None]]:
-    """Give the headers of the dead letter that `record` becomes: its own, then ours.
+    """Return the headers of the dead letter that `record` becomes: its own, then the eight of this module.
 
     Args:
         record: the source record.
-        error: why it can't be processed.
+        error: the reason why it can't be processed.
         group: the consumer group that tried.
-        now: the time to note, with its offset; the current time where it is not given.
+        now: the time of the failure, with its UTC offset (default: the current time).
     """
     cause = error.__cause__ or error
     ours = {
@@ -89,13 +99,13 @@ def dead_letter_headers(
 
 
 def read_dead_letter(headers: Headers) -> DeadLetter | None:
-    """Read what `dead_letter_headers` wrote.
+    """Read what `dead_letter_headers` wrote: the last eight headers.
 
     Args:
         headers: all headers of a record in the dead letter queue.
 
     Returns:
-        None for a foreign record, one that this module did not make: ours are the last eight headers.
+        None for a foreign record, which is one without these headers.
     """
     own, ours = headers[: -len(NAMES)], headers[-len(NAMES) :]
     if tuple(name for name, _ in ours) != NAMES:
@@ -112,21 +122,21 @@ def read_dead_letter(headers: Headers) -> DeadLetter | None:
 
 
 def replay_headers(letter: DeadLetter) -> list[tuple[str, bytes | None]]:
-    """Give the headers of a dead letter that goes back to its source: its own, then how often it was tried.
+    """Return the headers for the replay of a dead letter: its own, then its delivery count.
 
-    The processor counts on from there, if it fails again.
+    The processor continues to count from there if the record fails again.
 
     Args:
-        letter: what `read_dead_letter` gave.
+        letter: the result of `read_dead_letter`.
     """
     own = list(letter.headers)
     if own[-1:] == [(DELIVERY_COUNT, str(letter.delivery_count - 1).encode())]:
-        own.pop()  # of the replay before
+        own.pop()  # the count of the replay before
     return [*own, (DELIVERY_COUNT, str(letter.delivery_count).encode())]
 
 
 def _earlier_deliveries(headers: Headers) -> int:
-    """A replayed record carries the count of the dead letter it was; any other has none."""
+    """Return the count that a replayed record carries; 0 for any other record."""
     counts = [value for name, value in headers if name == DELIVERY_COUNT]
     if not counts or not counts[-1] or len(counts[-1]) > MAX_COUNT_DIGITS or not counts[-1].isdigit():
         return 0
@@ -134,7 +144,7 @@ def _earlier_deliveries(headers: Headers) -> int:
 
 
 def _number(text: str) -> int:
-    """Read a number in the one way in which `dead_letter_headers` writes it."""
+    """Read a number, spelled as `dead_letter_headers` spells it."""
     if not (text.isascii() and text.isdigit()):
         raise ValueError(f"{text!r} is not a number")
     return int(text)
@@ -148,5 +158,5 @@ def _utc(text: str) -> datetime:
 
 
 def _shortened(message: str) -> str:
-    """At most MAX_MESSAGE_BYTES in UTF-8, cut between two characters."""
+    """Cut a message to MAX_MESSAGE_BYTES in UTF-8, between two characters."""
     return message.encode(errors="backslashreplace")[:MAX_MESSAGE_BYTES].decode(errors="ignore")

@@ -1,6 +1,7 @@
-"""Text for a terminal. Pure.
+"""Text that is safe on a terminal. Pure.
 
-Whoever sent an event chose its bytes: none that a terminal would obey instead of show is given as it is.
+The bytes of an event were chosen by its sender: none of them may command a terminal, so whatever is not
+printable is escaped.
 """
 
 from datetime import datetime
@@ -18,19 +19,19 @@ def printable(text: str) -> str:
 
 
 def bytes_text(content: bytes | None) -> str:
-    r"""Give bytes as text: what is not UTF-8 as \xff, what is not printable escaped."""
+    r"""Return bytes as text: what is not UTF-8 as \xff, what is not printable escaped."""
     if content is None:
         return "(null)"
     return printable(content.decode(errors="backslashreplace")) or "(empty)"
 
 
 def time_text(when: datetime) -> str:
-    """Give a time in UTC for a person, such as 2026-11-22T04:35:43Z."""
+    """Return a UTC time for a person, such as 2026-11-22T04:35:43Z."""
     return when.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def json_text(value: object) -> str:
-    """Give JSON in which what is not printable is escaped, too."""
+    """Return JSON in which what is not printable is escaped, too."""
     text = msgspec.json.encode(value).decode()
     if text.isprintable():
         return text
@@ -38,6 +39,6 @@ def json_text(value: object) -> str:
 
 
 def json_escape(letter: str) -> str:
-    r"""Give a letter as \u and four digits; one beyond 16 bits as two of these (RFC 8259, section 7)."""
+    r"""Return a letter as \u and four digits; one beyond 16 bits as two of these (RFC 8259, section 7)."""
     units = letter.encode("utf-16-be", errors="surrogatepass")
     return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))

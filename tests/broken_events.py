@@ -1,4 +1,4 @@
-"""The table of broken events: what each is, and the reason a person reads in its dead letter."""
+"""The table of broken events, each with the reason that its dead letter reports."""
 
 import json
 from typing import Any, NamedTuple
@@ -44,7 +44,7 @@ def without(event: dict[str, Any], field: str) -> bytes:
 
 
 def with_raw_page(page: bytes) -> bytes:
-    """A web event with these very bytes between the quotes of its page."""
+    """Return a web event with exactly these bytes between the quotes of its page."""
     return web(page="PAGE").replace(b"PAGE", page)
 
 

@@ -8,19 +8,19 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from pipeline import broker
-from pipeline.broker import Broker
-from pipeline.local_kafka import CONTROLLER_PORT_DISTANCE, LocalKafka
+from pipeline.local import broker
+from pipeline.local.broker import Broker
+from pipeline.local.kafka import CONTROLLER_PORT_DISTANCE, LocalKafka
 from tests.integration.pipelines import Pipeline
 
 TEST_PORTS = range(20_000, 22_000)
 
-# Few examples a run: the unit tests are to be run after every change, and each run tries others.
+# Few examples per run: the unit tests run after every change, and each run tries other examples.
 settings.register_profile("short", max_examples=25, deadline=None)
 settings.load_profile("short")
 
-# Started with & or by nohup, the tests ignore these, and so would the scripts that they send them to: what is
-# ignored stays so in a child, what is handled does not.
+# Started by nohup or with &, this process ignores these signals, and the scripts that the tests start would
+# inherit that. They do not inherit a handler.
 for number in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, lambda *_: None)
@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def free_port(brokers: int = 1) -> int:
-    """A port for LocalKafka, with those behind it for more brokers and for the controllers."""
+    """Return a free port for LocalKafka; those of further brokers and of the controllers are free, too."""
     while True:
         first = random.choice(TEST_PORTS)
         try:
@@ -55,7 +55,7 @@ def free_port(brokers: int = 1) -> int:
 
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """The broker that run.sh would choose; where that is the local one, another one with its own data."""
+    """The broker that run.sh would choose; in place of the local one, another one with data of its own."""
     choice = broker.choose()
     if choice != "local":
         yield broker.ready(choice)
@@ -70,6 +70,6 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 
 @pytest.fixture
 def pipeline(kafka: Broker) -> Iterator[Pipeline]:
-    """The four scripts, on topics that no one else uses and that are gone afterwards."""
+    """The four scripts, on topics that nobody else uses; they are deleted afterwards."""
     with Pipeline(kafka) as made:
         yield made

@@ -1,11 +1,11 @@
-"""Style is tested like everything else, so that plain `pytest` says the same as ./test.sh."""
+"""Style is tested like everything else, so that plain `pytest` reports the same as ./test.sh."""
 
 import subprocess
 import sys
 
 import pytest
 
-from pipeline.broker import PROJECT
+from pipeline.local import PROJECT
 
 COMMANDS = {
     "ruff check": ["ruff", "check", "."],

@@ -135,7 +135,7 @@ final class BrokenEventException extends Exception {
 }
 
 /**
- * What pipeline/events.py does: the schemas, strict, and one kind of event made of two.
+ * What pipeline/schema.py does: the schemas, strict, and one kind of event made of two.
  *
  * <p>It refuses what msgspec reads too: offsets without colon or beyond 18 hours, ids without hyphens.
  */

@@ -1,1 +1,1 @@
-"""The work of stream_processor.py, written as the documentation of other libraries writes such a loop."""
+"""The work of stream_processor.py, written as other libraries show such a loop in their documentation."""

@@ -1,4 +1,4 @@
-"""aiokafka, as its example "Transactional Consume-Process-Produce" has it."""
+"""aiokafka, as in its example "Transactional Consume-Process-Produce"."""
 
 import asyncio
 import logging
@@ -10,9 +10,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from benchmarks.contestants.work import SOURCES, Record, contestant_parser, process, transactional_id
 
 POLL_MS = 500
-# Measured: 10,000 records in a transaction are a fifth faster than 2,000, and also than all that was fetched.
+# Measured: 10,000 records in a transaction are a fifth faster than 2,000, or than all that were fetched.
 MAX_BATCH_RECORDS = 10_000
-BATCH_BYTES = 256 * 1024  # at the default, 16 KB, send() waits for the broker every hundred records
+BATCH_BYTES = 256 * 1024  # with the default of 16 KB, send() waits for the broker every hundred records
 
 
 async def process_events(servers: str, group: str) -> None:

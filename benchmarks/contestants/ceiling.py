@@ -1,42 +1,25 @@
-"""kafka-python's own ceiling: records are copied as bytes, in transactions. No processing and no defence.
+"""kafka-python's own ceiling: copies records as bytes, in transactions, without processing or defences.
 
-Its clients and Python's garbage collector have the settings of the processor's: so the difference between the
-two is the processor's own work.
+Its clients and Python's garbage collector have the processor's settings. So the difference between the two is
+the processor's own work.
 """
 
-from kafka import KafkaConsumer, KafkaProducer
-from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from kafka.structs import OffsetAndMetadata
 
 from benchmarks.contestants.work import SOURCES, contestant_parser, transactional_id
-from pipeline.connection import ANALYTICS_EVENTS, client_settings, subscribe
-from pipeline.exactly_once import MAX_BATCH_RECORDS, POLL_MS
-from pipeline.process import collect_garbage_seldom
-from pipeline.transactions import BATCH_BYTES, LINGER_MS, RETRY_MS
+from pipeline.cli.process import collect_garbage_seldom
+from pipeline.client.consuming import subscribe
+from pipeline.client.exactly_once import MAX_BATCH_RECORDS, POLL_MS
+from pipeline.topics import ANALYTICS_EVENTS
+from stream_processor import new_consumer, new_producer
 
 
 def main() -> None:
     """Copy until the process is ended."""
     options = contestant_parser(__doc__, "ceiling").parse_args()
-    consumer = KafkaConsumer(
-        **client_settings(options.bootstrap_servers),
-        group_id=options.group,
-        auto_offset_reset="earliest",
-        enable_auto_commit=False,
-        isolation_level="read_committed",
-        partition_assignment_strategy=[RoundRobinPartitionAssignor],
-        retry_backoff_ms=RETRY_MS,
-        metrics_enabled=False,
-    )
+    consumer = new_consumer(options.bootstrap_servers, options.group)
     subscribe(consumer, *SOURCES)
-    producer = KafkaProducer(
-        **client_settings(options.bootstrap_servers),
-        transactional_id=transactional_id(options.group),
-        batch_size=BATCH_BYTES,
-        linger_ms=LINGER_MS,
-        retry_backoff_ms=RETRY_MS,
-        metrics_enabled=False,
-    )
+    producer = new_producer(options.bootstrap_servers, transactional_id(options.group))
     producer.init_transactions()
     collect_garbage_seldom()
     while True:

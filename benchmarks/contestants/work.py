@@ -1,21 +1,21 @@
-"""What every contestant does with a record, however it reads and writes; and the options that all have."""
+"""What every contestant does with a record, and the options that all of them have."""
 
 import argparse
 import socket
 import uuid
 from typing import NamedTuple
 
-from pipeline.connection import ANALYTICS_DLQ, ANALYTICS_EVENTS, PURCHASE_EVENTS, WEB_EVENTS
+from pipeline.cli.options import group_name, option_parser
 from pipeline.dead_letters import Headers, dead_letter_headers
-from pipeline.events import BrokenEventError, encode, normalize_purchase, normalize_web
-from pipeline.options import group_name, option_parser
+from pipeline.schema import BrokenEventError, encode, normalize_purchase, normalize_web
+from pipeline.topics import ANALYTICS_DLQ, ANALYTICS_EVENTS, PURCHASE_EVENTS, WEB_EVENTS
 
 NORMALIZE = {WEB_EVENTS: normalize_web, PURCHASE_EVENTS: normalize_purchase}
 SOURCES = list(NORMALIZE)
 
 
 class Record(NamedTuple):
-    """The part of a library's message that decides what becomes of it."""
+    """The parts of a library's message that the work needs."""
 
     topic: str
     partition: int
@@ -24,7 +24,7 @@ class Record(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What becomes of a record: its key and its timestamp stay as they are."""
+    """The output for a record; key and timestamp stay as they are."""
 
     topic: str
     value: bytes | None
@@ -32,11 +32,11 @@ class Outcome(NamedTuple):
 
 
 def process(record: Record, value: bytes | None, group: str) -> Outcome:
-    """Normalize an event, or make it a dead letter.
+    """Normalize an event, or dead-letter it.
 
     Args:
-        record: where the event came from.
-        value: the event.
+        record: the source record.
+        value: its value, the event.
         group: the consumer group that reads it.
     """
     try:
@@ -46,7 +46,7 @@ def process(record: Record, value: bytes | None, group: str) -> Outcome:
 
 
 def contestant_parser(description: str | None, name: str) -> argparse.ArgumentParser:
-    """Give a parser with the options that every contestant has.
+    """Return a parser with the options that every contestant has.
 
     Args:
         description: what the contestant is, its docstring.
@@ -60,5 +60,5 @@ def contestant_parser(description: str | None, name: str) -> argparse.ArgumentPa
 
 
 def transactional_id(group: str) -> str:
-    """Give an id that no other process has: of two with the same id, Kafka fences the older one."""
+    """Return an id that no other process has: of two with the same id, Kafka fences the older one."""
     return f"{group}-{socket.gethostname()}-{uuid.uuid4()}"

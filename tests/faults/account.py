@@ -1,17 +1,17 @@
-"""The account of what went in and what came out: each source record once, in order, as it was."""
+"""Compares what came out with what went in: each source record once, in order, unchanged."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from pipeline.dead_letters import read_dead_letter
-from pipeline.events import BrokenEventError, decode, encode, normalize_purchase, normalize_web
+from pipeline.schema import BrokenEventError, decode, encode, normalize_purchase, normalize_web
 
 NORMALIZE = {"web": normalize_web, "purchase": normalize_purchase}
 
 
 class Out(NamedTuple):
-    """A record that came out, or has to; of a dead letter with the offset of its source."""
+    """A record that came out, or has to; `letter_of` is the source offset of a dead letter, else None."""
 
     key: bytes | None
     value: bytes | None
@@ -24,7 +24,7 @@ Flow = dict[tuple[str, int, str], list[Out]]  # by source, partition, and whethe
 
 
 def expected(sources: Mapping[str, Iterable[Any]]) -> Flow:
-    """What has to come out of the records of each source, in their order."""
+    """Return what has to come out of the records of each source, in their order."""
     flow: Flow = defaultdict(list)
     for source, records in sources.items():
         for record in records:
@@ -39,21 +39,21 @@ def expected(sources: Mapping[str, Iterable[Any]]) -> Flow:
 
 
 def came(clean: Iterable[Any], letters: Iterable[Any], topics: dict[str, str]) -> Flow:
-    """What came out, in the order of its partition; `topics` gives the source of a topic's name."""
+    """Return what came out, in the order of its partition; `topics` maps a topic's name to its source."""
     flow: Flow = defaultdict(list)
     for record in clean:
         out = Out(record.key, record.value, record.timestamp, tuple(record.headers), None)
         flow[decode(record.value).source, record.partition, "clean"].append(out)
     for record in letters:
         letter = read_dead_letter(record.headers)
-        assert letter, f"a letter of nobody: {record}"
+        assert letter, f"not a dead letter: {record}"
         out = Out(record.key, record.value, record.timestamp, tuple(letter.headers), letter.offset)
         flow[topics[letter.topic], letter.partition, "dead"].append(out)
     return flow
 
 
 def assert_same(wanted: Flow, got: Flow) -> None:
-    """Every record once and in order, or a message that counts what is lost and what is twice."""
+    """Check that every record is there once and in order; else report how many are lost or too many."""
     wrong = []
     for place in sorted(wanted.keys() | got.keys()):
         if wanted[place] != got[place]:

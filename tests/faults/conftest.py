@@ -1,11 +1,12 @@
-"""Brokers of their own for the tests that kill them, and how much they do: short, or with --all in full."""
+"""A broker that the fault tests may kill, and how much they do: the short form, or --all in full."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
-from pipeline.local_kafka import CONTROLLER_PORT_DISTANCE, HOST, LocalKafka
+from pipeline.local import HOST
+from pipeline.local.kafka import CONTROLLER_PORT_DISTANCE, LocalKafka
 from tests.conftest import free_port
 from tests.faults.flow import Flow
 from tests.faults.proxy import Proxy
@@ -19,20 +20,20 @@ class Scale:
     events: int
 
     def rounds(self, short: int, full: int) -> int:
-        """How often, or how many seconds."""
+        """Return how often to do something, or for how many seconds."""
         return full if self.full else short
 
 
 @pytest.fixture(scope="session")
 def scale(request: pytest.FixtureRequest) -> Scale:
-    """The short form, unless --all is given."""
+    """The short form, unless --all is set."""
     full = bool(request.config.getoption("--all"))
     return Scale(full, 100_000 if full else 10_000)
 
 
 @dataclass(frozen=True)
 class LoneBroker:
-    """One broker that tests may kill, and a second way to it that they may disturb."""
+    """A broker that tests may kill, and a proxy before it."""
 
     kafka: LocalKafka
     proxy: Proxy
@@ -40,7 +41,7 @@ class LoneBroker:
 
 @pytest.fixture(scope="session")
 def lone_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoneBroker]:
-    """A broker that makes no topics by itself and minds access control lists."""
+    """A broker that creates no topics by itself and enforces access control lists."""
     port = free_port(brokers=3)
     behind_proxy, of_proxy = port + 1, port + 2
     kafka = LocalKafka(
@@ -66,14 +67,14 @@ def lone_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoneBroker
 
 @pytest.fixture
 def cluster(lone_broker: LoneBroker) -> LocalKafka:
-    """The lone broker, which runs, whatever the test before did to it."""
+    """The lone broker; it runs, whatever the test before did to it."""
     lone_broker.kafka.start()
     return lone_broker.kafka
 
 
 @pytest.fixture
 def proxy(lone_broker: LoneBroker) -> Proxy:
-    """The way to the lone broker that can be disturbed."""
+    """The proxy before the lone broker."""
     return lone_broker.proxy
 
 

@@ -1,4 +1,4 @@
-"""Events that flow through real scripts while things die, and the proof that each counted exactly once."""
+"""Events that flow through real scripts under faults, and the check that each counted exactly once."""
 
 import re
 import threading
@@ -11,19 +11,20 @@ from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import MemberToRemove
 from kafka.errors import KafkaError, RetriableError
 
-from pipeline import run_all
-from pipeline.broker import LOCAL_TOOL, Broker
-from pipeline.connection import client_settings, ensure_topics
-from pipeline.local_kafka import LocalKafka
+from pipeline.client.admin import ensure_topics
+from pipeline.client.settings import connection_settings
+from pipeline.demo.scripts import PRODUCERS as PRODUCER_NAMES
+from pipeline.local.broker import LOCAL_TOOL, Broker
+from pipeline.local.kafka import LocalKafka
 from tests.broken_events import purchase, web
 from tests.faults import account
 from tests.integration.pipelines import Pipeline, Running, Sent, partitions_of, wait_until
 
-PRODUCERS = tuple(f"{name}.py" for name in run_all.PRODUCERS)
+PRODUCERS = tuple(f"{name}.py" for name in PRODUCER_NAMES)
 
 
 def kill_broker(cluster: LocalKafka, which: int = 1) -> None:
-    """kill -9."""
+    """Kill a broker with SIGKILL."""
     node = cluster.nodes[which - 1]
     assert node.process
     node.process.kill()
@@ -31,7 +32,7 @@ def kill_broker(cluster: LocalKafka, which: int = 1) -> None:
 
 
 class Reader:
-    """A read_committed reader that looks on while things die; it has to see each record once, too."""
+    """A read_committed reader that runs during the faults; it must see each record once, too."""
 
     def __init__(self, servers: str, *topics: str) -> None:
         self.records: dict[TopicPartition, list[Any]] = {}
@@ -48,7 +49,7 @@ class Reader:
 
     def _read(self) -> None:
         consumer = KafkaConsumer(
-            **client_settings(self._servers), isolation_level="read_committed", enable_auto_commit=False
+            **connection_settings(self._servers), isolation_level="read_committed", enable_auto_commit=False
         )
         self.records = {partition: [] for partition in partitions_of(consumer, *self._topics)}
         consumer.assign(list(self.records))
@@ -56,7 +57,7 @@ class Reader:
         while not self._enough.is_set():
             try:
                 polled = consumer.poll(timeout_ms=200)
-            except KafkaError:  # the broker is away
+            except KafkaError:  # the broker is unreachable
                 continue
             for partition, records in polled.items():
                 self.records[partition] += records
@@ -65,7 +66,7 @@ class Reader:
 
 
 class Flow(Pipeline):
-    """A pipeline with a reader that looks on, and an account at the end."""
+    """A pipeline with a Reader, and a check of all records at the end."""
 
     def __init__(self, servers: str) -> None:
         super().__init__(Broker(servers, "for fault tests", f"{LOCAL_TOOL} exec ", stop=None))
@@ -95,11 +96,11 @@ class Flow(Pipeline):
 
     @contextmanager
     def producers(self, events: int, seconds: int) -> Iterator[None]:
-        """Let both producers send steadily inside of the with block, and until `events` came out.
+        """Let both producers send steadily inside the with block, and until `events` came out.
 
         Args:
-            events: how many at least.
-            seconds: how long that takes.
+            events: the least number that must come out.
+            seconds: how long sending them takes.
         """
         producers = self._start_producers("--rate", str(events // 2 // seconds))
         yield
@@ -108,7 +109,7 @@ class Flow(Pipeline):
             self.stop_producer(producer)
 
     def stop_producer(self, producer: Running) -> None:
-        """Stop it, and count what it says to have sent."""
+        """Stop a producer, and count the events that it reports as sent."""
         assert producer.stop() == 0, producer.stderr
         [sent] = re.findall(r"^Sent (\d+) events", producer.stderr, re.M)
         self.events += int(sent)
@@ -117,7 +118,7 @@ class Flow(Pipeline):
         return [self.start(script, *options) for script in PRODUCERS]
 
     def start_processor(self, servers: str | None = None) -> Running:
-        """Start one more, at the broker, or at a proxy before it."""
+        """Start one more processor; it connects to the broker, or to a proxy before it."""
         return self.start("stream_processor.py", KAFKA_BOOTSTRAP_SERVERS=servers or self.kafka.servers)
 
     def wait_until_seen(self, events: int, seconds: float = 60.0) -> None:
@@ -125,7 +126,7 @@ class Flow(Pipeline):
         wait_until(lambda: self.reader.seen >= events, f"{events} of {self.events} events came out", seconds)
 
     def committed(self) -> dict[TopicPartition, int]:
-        """The group's committed offsets; none while a broker that came back is not ready to tell."""
+        """Return the group's committed offsets; none while a restarted broker can't answer yet."""
         with KafkaAdminClient(bootstrap_servers=self.kafka.servers) as admin:
             try:
                 offsets = admin.list_group_offsets([self.group])[self.group]
@@ -138,7 +139,7 @@ class Flow(Pipeline):
         wait_until(lambda: sum(self.committed().values()) == records, f"{records} records committed", 20)
 
     def members(self) -> dict[str, set[TopicPartition]]:
-        """The processors in the group and their partitions; none while they are given away or not told."""
+        """Return the processors in the group and their partitions; none while that is not settled."""
         with KafkaAdminClient(bootstrap_servers=self.kafka.servers) as admin:
             try:
                 [group] = admin.describe_groups([self.group]).values()
@@ -156,12 +157,12 @@ class Flow(Pipeline):
         }
 
     def expel(self, member: str) -> None:
-        """Put a processor out of the group; it may come back."""
+        """Remove a processor from the group; it may join again."""
         with KafkaAdminClient(bootstrap_servers=self.kafka.servers) as admin:
             admin.remove_group_members(self.group, [MemberToRemove(member_id=member)])
 
     def wait_until_joined(self, processors: int) -> dict[str, set[TopicPartition]]:
-        """Wait until so many processors are in the group, and give their partitions."""
+        """Wait until so many processors are in the group, and return their partitions."""
 
         def joined() -> dict[str, set[TopicPartition]]:
             members = self.members()
@@ -171,7 +172,10 @@ class Flow(Pipeline):
         return members
 
     def check(self) -> None:
-        """Each event exactly once, in order, byte for byte; offsets at the end; the reader saw the same."""
+        """Check that each event came out exactly once, in order, byte for byte.
+
+        The committed offsets must be at the end of the sources, and the reader must have seen the same.
+        """
         self.wait_until_processed()
         outputs = {topic: self.read(topic) for topic in (self.analytics, self.dlq)}
         sources = {source: self.read(topic) for source, topic in self.sources.items()}

@@ -1,6 +1,6 @@
-"""A way to the broker that can be disturbed at one kind of request, cut, held up, or changed, or of answer.
+"""A proxy before a real broker. It cuts, holds, delays or changes requests of one kind, or changes answers.
 
-Kills hit a transaction at a random instant. This hits it at a chosen one, with a real broker behind it.
+A kill hits a transaction at a random instant, this proxy hits it at a chosen one.
 """
 
 import socket
@@ -35,31 +35,31 @@ class Api(IntEnum):
 
 
 class Cut(Exception):
-    """Close the connection in place of passing the request on."""
+    """A rule raises this to close the connection instead of passing the request on."""
 
 
 Rule = Callable[[bytearray], None]  # may wait, change the request, or raise Cut
-AnswerRule = Callable[[bytes, int], bytes]  # an answer and the version of its request; gives what to pass on
-Asked = deque[tuple[int, int]]  # kind and version of the requests that a connection waits for, in their order
+AnswerRule = Callable[[bytes, int], bytes]  # (answer, version of its request) -> answer to pass on
+Asked = deque[tuple[int, int]]  # kind and version of each request not answered yet, in order
 
 
 def turn_commit_into_abort(request: bytearray) -> None:
-    """EndTxnRequest ends with the boolean `committed` and an empty list of tags."""
+    """Change an EndTxnRequest, which ends with the boolean `committed` and an empty list of tags."""
     request[-2] = False
 
 
-def with_a_leader_that_is_gone(answer: bytes, version: int) -> bytes:
-    """A MetadataResponse in which the leader of each topic's first partition is none of the brokers."""
+def with_a_vanished_leader(answer: bytes, version: int) -> bytes:
+    """Change a MetadataResponse: the leader of each topic's first partition is none of the brokers."""
     assert version >= FIRST_WITH_TAGS
     header, body = answer[:5], answer[5:]  # the number of the request, and an empty list of tags
-    told = MetadataResponse.decode(body, version=version)
-    for topic in told.topics:
+    metadata = MetadataResponse.decode(body, version=version)
+    for topic in metadata.topics:
         for partition in topic.partitions:
             if partition.partition_index == 0:
                 partition.leader_id += 1
     changed = MetadataResponse(
-        version=version, brokers=told.brokers, cluster_id=told.cluster_id,
-        controller_id=told.controller_id, topics=told.topics,
+        version=version, brokers=metadata.brokers, cluster_id=metadata.cluster_id,
+        controller_id=metadata.controller_id, topics=metadata.topics,
     )  # fmt: skip
     return header + bytes(changed.encode())
 
@@ -88,7 +88,7 @@ class Proxy:
 
     @contextmanager
     def rule(self, api: Api, rule: Rule) -> Iterator[None]:
-        """Inside of the with block, do this with every request of that kind."""
+        """Apply a rule to every request of one kind inside the with block."""
         self._rules[api] = rule
         try:
             yield
@@ -97,7 +97,7 @@ class Proxy:
 
     @contextmanager
     def change_answers(self, api: Api, rule: AnswerRule) -> Iterator[threading.Event]:
-        """Inside of the with block, change each answer of that kind; the event tells that one came."""
+        """Change each answer of one kind inside the with block; the event is set when one came."""
         came = threading.Event()
 
         def change(answer: bytes, version: int) -> bytes:
@@ -112,7 +112,7 @@ class Proxy:
 
     @contextmanager
     def cut(self, api: Api) -> Iterator[threading.Event]:
-        """Close each connection that brings such a request; the event tells that one came."""
+        """Close each connection that brings a request of this kind; the event is set when one came."""
         came = threading.Event()
 
         def cut(_: bytearray) -> None:
@@ -124,31 +124,34 @@ class Proxy:
 
     @contextmanager
     def hold(self, api: Api, member: str = "") -> Iterator[threading.Event]:
-        """Keep such requests (of one member of a group) until the end of the with block; the event tells that
-        one came.
+        """Hold requests of one kind until the end of the with block; the event is set when one came.
+
+        Args:
+            api: the kind.
+            member: holds only the requests of this member of a group; by default all.
         """
-        came, go_on = threading.Event(), threading.Event()
+        came, resumed = threading.Event(), threading.Event()
 
         def hold(request: bytearray) -> None:
             if member.encode() in request:
                 came.set()
-                go_on.wait()
+                resumed.wait()
 
         with self.rule(api, hold):
             try:
                 yield came
             finally:
-                go_on.set()
+                resumed.set()
 
     @contextmanager
     def slow(self, api: Api, seconds: float) -> Iterator[None]:
-        """Let each such request take longer."""
+        """Delay each request of one kind."""
         with self.rule(api, lambda _: time.sleep(seconds)):
             yield
 
     @contextmanager
     def down(self) -> Iterator[None]:
-        """Refuse connections inside of the with block, as the port of a broker that is away does."""
+        """Refuse connections inside the with block, as the port of an unreachable broker does."""
         self.close()
         try:
             yield
@@ -197,7 +200,7 @@ class Proxy:
 
 
 def _frames(stream: BinaryIO) -> Iterator[bytearray]:
-    """Give the requests, or answers, that come; not the half of one that a kill has left."""
+    """Return the requests, or answers, as they come, but not one that a kill has cut off."""
     while len(size := stream.read(4)) == 4:
         [length] = struct.unpack(">i", size)
         frame = bytearray(stream.read(length))

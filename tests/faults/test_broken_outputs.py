@@ -1,4 +1,4 @@
-"""An output that can't be written to stops the processor with one line. It must not skip, and not spin."""
+"""An output that can't be written to stops the processor with one line; it must neither skip nor retry."""
 
 from kafka import KafkaAdminClient
 
@@ -9,8 +9,8 @@ from tests.integration.pipelines import Running, Sent, wait_until
 STOPS_SECONDS = 30
 
 
-def last_words(processor: Running) -> str:
-    """What a processor said last that had to end by itself."""
+def last_line(processor: Running) -> str:
+    """Wait until a processor ends by itself, and return the last line that it printed on stderr."""
     wait_until(lambda: processor.process.poll() is not None, "it stops by itself", STOPS_SECONDS)
     assert processor.stop() == 1
     assert "Traceback" not in processor.stderr
@@ -26,12 +26,12 @@ def test_a_topic_that_is_gone(flow: Flow) -> None:
     with KafkaAdminClient(bootstrap_servers=flow.kafka.servers) as admin:
         admin.delete_topics([topic])
     flow.fill(100)
-    told = last_words(processor)
-    assert told == (
-        f"stream_processor.py: Topic {topic} does not exist. Make it with ./create_topic.sh {topic}"
+    line = last_line(processor)
+    assert line == (
+        f"stream_processor.py: Topic {topic} does not exist. Create it with ./create_topic.sh {topic}"
     )
 
-    processor = flow.start_processor()  # makes it, and goes on at the same record
+    processor = flow.start_processor()  # creates it, and continues at the same record
     flow.wait_until_processed()
     assert were_there + len(flow.read(topic)) + len(flow.read(flow.dlq)) == flow.events
     assert processor.stop() == 0, processor.stderr
@@ -47,9 +47,9 @@ def test_a_topic_that_the_processor_may_not_write_to(flow: Flow) -> None:
     assert denied.returncode == 0, denied.stderr
     flow.fill(100)
     for stopping in (processor, flow.start_processor()):
-        told = last_words(stopping)
-        assert topic in told
-        assert "kafka-acls" in told
+        line = last_line(stopping)
+        assert topic in line
+        assert "kafka-acls" in line
 
     allowed = flow.tool("kafka-acls", "--remove", "--force", *denial)
     assert allowed.returncode == 0, allowed.stderr
@@ -59,10 +59,10 @@ def test_a_topic_that_the_processor_may_not_write_to(flow: Flow) -> None:
 
 
 def test_a_topic_that_takes_no_record_without_a_key(flow: Flow) -> None:
-    """The client blames all records of a batch; the line has to tell of the one that is the reason."""
+    """The client fails all records of a batch; the line must report the error of the one to blame."""
     setting = ("--add-config", "cleanup.policy=compact", "--entity-type", "topics")
     altered = flow.tool("kafka-configs", "--alter", *setting, "--entity-name", flow.analytics)
     assert altered.returncode == 0, altered.stderr
     flow.produce(flow.web, [Sent(web(), key, partition=0) for key in (b"7", None, b"7")])
-    told = last_words(flow.start_processor())
-    assert told.startswith(f"stream_processor.py: Topic {flow.analytics}: InvalidRecordError: ")
+    line = last_line(flow.start_processor())
+    assert line.startswith(f"stream_processor.py: Topic {flow.analytics}: InvalidRecordError: ")

@@ -1,4 +1,4 @@
-"""Brokers are killed and come back: the backlog moves again, and each event still counts exactly once."""
+"""Brokers are killed and restarted: the backlog moves again, and each event still counts exactly once."""
 
 import signal
 import time
@@ -8,8 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.events import decode
-from pipeline.local_kafka import LocalKafka
+from pipeline.local.kafka import LocalKafka
+from pipeline.schema import decode
 from tests.conftest import free_port
 from tests.faults.conftest import Scale
 from tests.faults.flow import PRODUCERS, Flow, kill_broker
@@ -19,9 +19,9 @@ MOVES_AGAIN_SECONDS = 20
 
 
 def assert_it_moves_again(flow: Flow) -> None:
-    """Called when the broker answers again: what is left must not stand still for long."""
+    """Check, once the broker answers again, that the processor soon continues with the backlog."""
     deadline = time.monotonic() + MOVES_AGAIN_SECONDS
-    committed = wait_until(flow.committed, "the broker tells the offsets", MOVES_AGAIN_SECONDS)
+    committed = wait_until(flow.committed, "the broker returns the offsets", MOVES_AGAIN_SECONDS)
     wait_until(
         lambda: (now := sum(flow.committed().values())) > sum(committed.values()) or now == flow.events,
         "the backlog moves again",
@@ -30,7 +30,7 @@ def assert_it_moves_again(flow: Flow) -> None:
 
 
 def assert_all_printed(flow: Flow, consumer: Running) -> None:
-    """What the consumer printed, with --json, are the clean events, some of them perhaps twice."""
+    """Check that a consumer printed, with --json, all clean events; some of them perhaps twice."""
     events = {decode(record.value).event_id for record in flow.read(flow.analytics)}
     wait_until(
         lambda: events == {decode(line.encode()).event_id for line in consumer.stdout.splitlines()},
@@ -51,7 +51,7 @@ def test_the_only_broker_is_killed(cluster: LocalKafka, flow: Flow, scale: Scale
     assert processor.stop() == 0, processor.stderr
 
 
-def test_all_four_scripts_outlive_a_broker_that_is_away(
+def test_all_four_scripts_outlive_an_unreachable_broker(
     cluster: LocalKafka, flow: Flow, scale: Scale
 ) -> None:
     flow.fill(scale.events)
@@ -65,26 +65,28 @@ def test_all_four_scripts_outlive_a_broker_that_is_away(
     threads = psutil.Process(processor.process.pid).num_threads()
 
     kill_broker(cluster)
-    away_until = time.monotonic() + scale.rounds(15, 60)
+    down_until = time.monotonic() + scale.rounds(15, 60)
     for script in scripts:
-        script.wait_for("is away; waiting for it.")
-    wait_until(lambda: time.monotonic() > away_until, "it was away long enough", 100)
+        script.wait_for("is unreachable; waiting for it.")
+    wait_until(lambda: time.monotonic() > down_until, "the outage was long enough", 100)
     assert [script.process.poll() for script in scripts] == [None] * 4
     cluster.start()
     assert_it_moves_again(flow)
 
     for script in scripts:
-        script.wait_for("is back.")
+        script.wait_for("is reachable again.")
     for producer in live:
         producer.wait_for_output(len(producer.stdout) + 1)  # it sends again
         flow.stop_producer(producer)
     flow.check()
     assert_all_printed(flow, consumer)
-    wait_until(lambda: psutil.Process(processor.process.pid).num_threads() <= threads, "old clients are gone")
+    wait_until(
+        lambda: psutil.Process(processor.process.pid).num_threads() <= threads, "old clients are closed"
+    )
     assert processor.stop() == consumer.stop() == 0
 
 
-def test_ctrl_c_stops_all_four_scripts_in_5_seconds_while_the_broker_is_away(
+def test_ctrl_c_stops_all_four_scripts_in_5_seconds_while_the_broker_is_unreachable(
     cluster: LocalKafka, flow: Flow
 ) -> None:
     scripts = [
@@ -94,7 +96,7 @@ def test_ctrl_c_stops_all_four_scripts_in_5_seconds_while_the_broker_is_away(
     ]
     wait_until(lambda: len(consumer.stdout.splitlines()) > 50, "events come through")
     kill_broker(cluster)
-    wait_until(lambda: all("is away" in script.stderr for script in scripts), "all noticed", 30)
+    wait_until(lambda: all("is unreachable" in script.stderr for script in scripts), "all noticed", 30)
 
     asked = time.monotonic()
     for script in scripts:
@@ -118,7 +120,7 @@ def three_brokers(tmp_path: Path) -> Iterator[LocalKafka]:
 
 
 def test_two_of_three_brokers_are_killed_one_after_the_other(three_brokers: LocalKafka, scale: Scale) -> None:
-    """Replication 3, min.insync.replicas 2: with one of them away nothing has to wait for it."""
+    """With replication 3 and min.insync.replicas 2, nothing has to wait for one unreachable broker."""
     with Flow(three_brokers.bootstrap_servers) as flow:
         described = flow.tool("kafka-topics", "--describe", "--topic", flow.analytics).stdout
         assert "ReplicationFactor: 3" in described

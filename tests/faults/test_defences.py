@@ -1,6 +1,6 @@
-"""What kafka-python 3.0.12 does under faults that kills only hit by chance, made to happen every time.
+"""Faults of kafka-python 3.0.12 that a kill hits only by chance, made to happen every time.
 
-Each test here turns red when the defence that it names is taken out: docs/delivery.md has the table.
+Each test fails when its defence is taken out: docs/delivery.md has the table.
 """
 
 import signal
@@ -13,31 +13,36 @@ from contextlib import contextmanager
 from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
-from pipeline.connection import answers, client_settings, subscribe
-from pipeline.local_kafka import LocalKafka
-from pipeline.process import STOP_SECONDS
-from pipeline.transactions import HANG_SECONDS
+from pipeline.cli.process import STOP_SECONDS
+from pipeline.client.consuming import subscribe
+from pipeline.client.health import answers
+from pipeline.client.settings import connection_settings
+from pipeline.client.watchdog import HANG_SECONDS
+from pipeline.local.kafka import LocalKafka
 from tests.faults.flow import Flow
-from tests.faults.proxy import Api, Proxy, turn_commit_into_abort, with_a_leader_that_is_gone
+from tests.faults.proxy import Api, Proxy, turn_commit_into_abort, with_a_vanished_leader
 from tests.integration.pipelines import wait_until
 
 EVENTS = 3000
-JOIN_ONCE_MORE_SECONDS = 3.0  # after 0.6 s, where it does
+JOIN_ONCE_MORE_SECONDS = 3.0  # a consumer that joins once more does so after 0.6 s
 
 
 def test_records_that_expired_are_not_left_out(flow: Flow, proxy: Proxy) -> None:
-    """The client would commit the transaction without them, offsets included."""
+    """The client would commit the transaction without the records, but with their offsets."""
     flow.fill(EVENTS)
     with proxy.cut(Api.PRODUCE):
         processor = flow.start_processor(proxy.servers)
-        wait_until(lambda: "Beginning anew" in processor.stderr or flow.committed(), "it had to decide")
+        wait_until(
+            lambda: "Recreating the Kafka clients" in processor.stderr or flow.committed(),
+            "it recreates its clients, or commits",
+        )
     flow.check()
     assert processor.stop() == 0, processor.stderr
 
 
 def test_a_commit_that_the_broker_aborted_is_noticed(flow: Flow, proxy: Proxy) -> None:
-    """The client can take an aborted transaction for a committed one. Here it is made to: abort is what the
-    broker is asked for, and commit what the client believes to have asked for.
+    """The client may report an aborted transaction as committed. Here it has to: it requests a commit, and
+    the proxy changes the request into one to abort.
     """
     changed: list[bytes] = []
 
@@ -55,7 +60,7 @@ def test_a_commit_that_the_broker_aborted_is_noticed(flow: Flow, proxy: Proxy) -
 
 
 def test_offsets_of_a_lost_transaction_are_never_sent_with_a_later_one(flow: Flow, proxy: Proxy) -> None:
-    """After an abort the client keeps them, and would set back what another processor has committed."""
+    """The client keeps them after an abort; sent later, they would replace those of another processor."""
     flow.start_processor(proxy.servers)
     [late] = flow.wait_until_joined(1)
     flow.start_processor()
@@ -75,7 +80,7 @@ def test_offsets_of_a_lost_transaction_are_never_sent_with_a_later_one(flow: Flo
 
 
 def test_a_processor_that_fell_out_of_its_group_commits_nothing(flow: Flow, proxy: Proxy) -> None:
-    """It hears of that while it waits for records. The client gives it those all the same, and a membership
+    """It learns that while it waits for records. The client returns records all the same, with a membership
     so empty that the broker does not check it.
     """
     late = flow.start_processor(proxy.servers)
@@ -86,7 +91,7 @@ def test_a_processor_that_fell_out_of_its_group_commits_nothing(flow: Flow, prox
     [other] = members
     with (
         proxy.slow(Api.HEARTBEAT, 0.05),
-        proxy.slow(Api.FETCH, 0.2),  # so that it hears first
+        proxy.slow(Api.FETCH, 0.2),  # so that the heartbeat is answered first
         proxy.hold(Api.TXN_OFFSET_COMMIT, other) as busy,
     ):
         late.process.send_signal(signal.SIGSTOP)
@@ -98,7 +103,9 @@ def test_a_processor_that_fell_out_of_its_group_commits_nothing(flow: Flow, prox
         assert busy.wait(20)  # the other one is about to commit
         late.process.send_signal(signal.SIGCONT)
         wait_until(
-            lambda: "Beginning anew" in late.stderr or flow.committed().get(partition), "it had to decide", 20
+            lambda: "Recreating the Kafka clients" in late.stderr or flow.committed().get(partition),
+            "it recreates its clients, or commits",
+            20,
         )
     flow.wait_until_joined(2)
     flow.check()
@@ -106,7 +113,7 @@ def test_a_processor_that_fell_out_of_its_group_commits_nothing(flow: Flow, prox
 
 
 def test_positions_from_before_a_lost_membership_are_not_used(flow: Flow, proxy: Proxy) -> None:
-    """A client that falls out of its group while it joins keeps them for the time when it is back."""
+    """A client that falls out of its group while it joins keeps them, and would use them after it joined."""
     late = flow.start_processor(proxy.servers)
     flow.fill(EVENTS)
     flow.wait_until_processed()
@@ -123,7 +130,7 @@ def test_positions_from_before_a_lost_membership_are_not_used(flow: Flow, proxy:
 
 
 def test_offsets_of_a_transaction_still_open_are_waited_for(flow: Flow, proxy: Proxy) -> None:
-    """Or the one that takes over would do once more what the other is just committing."""
+    """Otherwise the processor that takes over would process again what the other is just committing."""
     flow.fill(EVENTS)
     ended = proxy.seen[Api.END_TXN]
     with proxy.hold(Api.END_TXN) as came:
@@ -132,7 +139,7 @@ def test_offsets_of_a_transaction_still_open_are_waited_for(flow: Flow, proxy: P
         sleeper.process.send_signal(signal.SIGSTOP)
         asked = proxy.seen[Api.OFFSET_FETCH]
         flow.start_processor(proxy.servers)
-        # It gets no answer yet and asks again; or it does get one, and is the second to commit.
+        # It gets no offsets yet and asks again; or, without the defence, it gets them and commits, too.
         wait_until(
             lambda: proxy.seen[Api.OFFSET_FETCH] >= asked + 2 or proxy.seen[Api.END_TXN] >= ended + 2,
             "another one took over",
@@ -141,30 +148,30 @@ def test_offsets_of_a_transaction_still_open_are_waited_for(flow: Flow, proxy: P
     flow.check()
 
 
-def test_a_call_that_hangs_ends_and_the_work_goes_on(flow: Flow, proxy: Proxy) -> None:
+def test_a_call_that_hangs_ends_and_the_work_continues(flow: Flow, proxy: Proxy) -> None:
     flow.fill(EVENTS)
-    with proxy.cut(Api.END_TXN):  # to which the client says: again
+    with proxy.cut(Api.END_TXN):  # which the client retries for ever
         processor = flow.start_processor(proxy.servers)
-        processor.wait_for("starting this process anew", 2 * HANG_SECONDS)
+        processor.wait_for("restarting this process", 2 * HANG_SECONDS)
     assert "commit() did not return within" in processor.stderr
     flow.check()
     assert processor.stop() == 0, processor.stderr
 
 
 def test_ctrl_c_ends_a_call_that_hangs(flow: Flow, proxy: Proxy) -> None:
-    """Also when the watchdog is about to start a new process, which would not know of it."""
+    """Also when the watchdog is about to restart the process: the new one would not know of the Ctrl-C."""
     flow.fill(EVENTS)
     with proxy.cut(Api.END_TXN) as came:
         processor = flow.start_processor(proxy.servers)
         assert came.wait(20)
         nearly = time.monotonic() + HANG_SECONDS - STOP_SECONDS / 2
-        wait_until(lambda: time.monotonic() > nearly, "the watchdog is about to bark")
+        wait_until(lambda: time.monotonic() > nearly, "the watchdog is about to act")
         assert processor.stop() == 0, processor.stderr
-    assert "anew" not in processor.stderr
+    assert "restarting this process" not in processor.stderr
 
 
 def test_offsets_behind_the_end_are_no_reason_to_try_for_ever(flow: Flow) -> None:
-    """They were set by hand, or the log was cut: nobody has processed what is there."""
+    """Such offsets were set by hand, or the log was cut: nobody has processed the records that are there."""
     flow.fill(100)
     ends = flow.ends()
     consumer = KafkaConsumer(
@@ -178,8 +185,8 @@ def test_offsets_behind_the_end_are_no_reason_to_try_for_ever(flow: Flow) -> Non
     assert processor.stop() == 0, processor.stderr
 
 
-def test_a_transaction_that_timed_out_is_no_reason_to_give_up(flow: Flow, proxy: Proxy) -> None:
-    """The client says that it was fenced then, as if another process had taken its transactional id."""
+def test_a_transaction_that_timed_out_is_no_final_error(flow: Flow, proxy: Proxy) -> None:
+    """The client then reports that it was fenced, as if another process used its transactional id."""
     flow.fill(EVENTS)
     with proxy.cut(Api.END_TXN) as came:
         processor = flow.start_processor(proxy.servers)
@@ -191,21 +198,21 @@ def test_a_transaction_that_timed_out_is_no_reason_to_give_up(flow: Flow, proxy:
 
 
 def test_a_producer_that_can_not_be_closed_holds_nothing_up(flow: Flow, proxy: Proxy) -> None:
-    """While records wait its close() raises; the consumer has to be closed all the same."""
+    """Its close() raises while records wait; the consumer must be closed all the same."""
     flow.fill(EVENTS)
     with proxy.cut(Api.ADD_PARTITIONS_TO_TXN):
         processor = flow.start_processor(proxy.servers)
-        processor.wait_for("Beginning anew", 30)
-        begun = proxy.seen[Api.INIT_PRODUCER_ID]
-        wait_until(lambda: proxy.seen[Api.INIT_PRODUCER_ID] > begun, "a new producer is there", 30)
+        processor.wait_for("Recreating the Kafka clients", 30)
+        before = proxy.seen[Api.INIT_PRODUCER_ID]
+        wait_until(lambda: proxy.seen[Api.INIT_PRODUCER_ID] > before, "a new producer is there", 30)
     flow.check()
-    assert "Going on from the committed offsets." in processor.stderr
+    assert "Resumed from the committed offsets." in processor.stderr
     assert processor.stop() == 0, processor.stderr
 
 
 def test_a_start_does_not_hang_when_the_group_is_slow(flow: Flow, proxy: Proxy) -> None:
-    """A consumer that subscribes before it knows its topics is given no partition, joins once more, and does
-    not notice that it has: for ever if the answer takes longer than a poll.
+    """A consumer that subscribes before it knows its topics is assigned no partition and joins once more. If
+    the answer takes longer than a poll, it does not notice that it has joined, and waits for ever.
     """
     flow.fill(100)
     with proxy.slow(Api.SYNC_GROUP, seconds=0.8):
@@ -226,7 +233,7 @@ def test_a_start_does_not_hang_when_the_group_is_slow(flow: Flow, proxy: Proxy) 
 
 
 class Joins(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has no types
-    """Counts how often a consumer is given partitions."""
+    """Counts how often a consumer is assigned partitions."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -238,11 +245,11 @@ class Joins(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has 
 
 
 def test_a_consumer_joins_its_group_once(flow: Flow) -> None:
-    """What it knew of its topics before it subscribed does not count for the client: it joins once more."""
-    # The first group may be one of a new broker, which needs longer for it than for the metadata.
+    """The client ignores metadata from before subscribe(), and would join once more when it gets new."""
+    # The first group of a new broker may take longer to join than the metadata takes, and hide the fault.
     for group in ("first", "second"):
         joins = Joins()
-        consumer = KafkaConsumer(**client_settings(flow.kafka.servers), group_id=flow.prefix + group)
+        consumer = KafkaConsumer(**connection_settings(flow.kafka.servers), group_id=flow.prefix + group)
         subscribe(consumer, flow.analytics, listener=joins)
         polled_until = time.monotonic() + JOIN_ONCE_MORE_SECONDS
         while time.monotonic() < polled_until:
@@ -252,7 +259,7 @@ def test_a_consumer_joins_its_group_once(flow: Flow) -> None:
 
 
 def test_new_partitions_are_found_when_the_group_is_slow(flow: Flow, proxy: Proxy) -> None:
-    """The client joins the group again because of them, forgets that it does, and waits for ever."""
+    """The client joins the group again because of them, drops the attempt halfway, and waits for ever."""
     processor = flow.start_processor(proxy.servers)
     flow.wait_until_joined(1)
     with KafkaAdminClient(bootstrap_servers=flow.kafka.servers) as admin:
@@ -260,18 +267,18 @@ def test_new_partitions_are_found_when_the_group_is_slow(flow: Flow, proxy: Prox
     with proxy.slow(Api.SYNC_GROUP, seconds=0.8):
         joined = proxy.seen[Api.SYNC_GROUP]
         with proxy.down():
-            pass  # a client that connects again looks at its topics again
+            pass  # a client that connects again requests the metadata again
         wait_until(lambda: proxy.seen[Api.SYNC_GROUP] > joined, "it joins again")
     flow.send_to(TopicPartition(flow.web, 3))
     flow.wait_until_seen(1)
     assert processor.stop() == 0, processor.stderr
 
 
-def test_a_broker_that_came_back_is_found_soon(cluster: LocalKafka, proxy: Proxy) -> None:
-    """The client's own pause between two attempts doubles from 50 ms to 30 s, give or take a fifth. So after
-    10 to 15 s it tries, and then not before 20 s have passed.
+def test_a_broker_that_is_reachable_again_is_found_soon(cluster: LocalKafka, proxy: Proxy) -> None:
+    """By default the client's pause between two attempts doubles from 50 ms to 30 s, give or take a fifth. So
+    it tries 10 to 15 s after the beginning of an outage, and not again before 20 s.
     """
-    consumer = KafkaConsumer("some-topic", **client_settings(proxy.servers))
+    consumer = KafkaConsumer("some-topic", **connection_settings(proxy.servers))
     polling = threading.Event()
 
     def poll() -> None:
@@ -283,8 +290,8 @@ def test_a_broker_that_came_back_is_found_soon(cluster: LocalKafka, proxy: Proxy
     thread.start()
     try:
         with proxy.down():
-            back_at = time.monotonic() + 16
-            wait_until(lambda: time.monotonic() > back_at, "it was away for a while")
+            up_at = time.monotonic() + 16
+            wait_until(lambda: time.monotonic() > up_at, "the outage was long enough")
         attempts = proxy.attempts
         wait_until(lambda: proxy.attempts > attempts, "it is found", 3)
     finally:
@@ -293,11 +300,12 @@ def test_a_broker_that_came_back_is_found_soon(cluster: LocalKafka, proxy: Proxy
 
 
 @contextmanager
-def leader_gone(proxy: Proxy) -> Iterator[None]:
-    """Inside of the with block, the leader of the first partitions is no broker; it begins when a client has
-    learned that, and has asked once more, as who is stuck does not.
+def vanished_leader(proxy: Proxy) -> Iterator[None]:
+    """Let the leader of the first partitions be no broker, inside the with block.
+
+    The block begins when a client has learned that and has asked once more; a client that is stuck does not.
     """
-    with proxy.change_answers(Api.METADATA, with_a_leader_that_is_gone) as came:
+    with proxy.change_answers(Api.METADATA, with_a_vanished_leader) as came:
         with proxy.down():
             pass
         assert came.wait(20)
@@ -307,14 +315,14 @@ def leader_gone(proxy: Proxy) -> Iterator[None]:
 
 
 def test_a_consumer_outlives_one_of_several_brokers(flow: Flow, proxy: Proxy) -> None:
-    """For a moment the leader of a partition is no broker any more. The client's fetch failed then, and
-    counted as on its way for ever: from that broker nothing was read any more, also when it was back.
+    """For a moment the leader of a partition is no broker any more. The client's fetch would fail, and count
+    as in flight for ever: it would read nothing more from that broker, even when it is reachable again.
     """
     flow.start_processor()
     flow.send_to(TopicPartition(flow.web, 0))
     consumer = flow.start("consumer_analytics.py", KAFKA_BOOTSTRAP_SERVERS=proxy.servers)
     consumer.wait_for_lines(1)
-    with leader_gone(proxy):
+    with vanished_leader(proxy):
         for number in range(3):
             flow.send_to(TopicPartition(flow.web, number))
         consumer.wait_for_lines(3)  # from the partitions of the others
@@ -324,10 +332,10 @@ def test_a_consumer_outlives_one_of_several_brokers(flow: Flow, proxy: Proxy) ->
 
 
 def test_a_producer_outlives_one_of_several_brokers(flow: Flow, proxy: Proxy) -> None:
-    """The client's sending thread failed then, again and again, and sent nothing any more, to no broker."""
+    """The client's sending thread would fail again and again, and send nothing more to any broker."""
     producer = flow.start("producer_web.py", "--rate", "50", KAFKA_BOOTSTRAP_SERVERS=proxy.servers)
     producer.wait_for_lines(10)
-    with leader_gone(proxy):
+    with vanished_leader(proxy):
         producer.wait_for_lines(producer.stdout.count("\n") + 10)
     sent = producer.stdout.count(f"{flow.web}[0]@")
     wait_until(lambda: producer.stdout.count(f"{flow.web}[0]@") > sent, "it sends to that partition again")
@@ -336,7 +344,7 @@ def test_a_producer_outlives_one_of_several_brokers(flow: Flow, proxy: Proxy) ->
 
 
 def test_a_client_that_can_not_connect_leaves_no_thread_behind() -> None:
-    """In an outage the processor makes new ones again and again."""
+    """During an outage the processor creates new clients again and again."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         before = set(threading.enumerate())
         assert not answers(f"127.0.0.1:{silent.getsockname()[1]}", seconds=1)

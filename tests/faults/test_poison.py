@@ -1,4 +1,4 @@
-"""Records that nobody can read, between good ones and alone: the good ones pass, the others are kept."""
+"""Records that nobody can read, between good ones and alone: they become dead letters, the good ones pass."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.faults.conftest import Scale
 from tests.faults.flow import Flow
 from tests.integration.pipelines import Sent
 
-MANY_BYTES = 1000  # larger ones, a hundred thousand times, would only fill the disk
+MANY_BYTES = 1000  # a hundred thousand larger ones would only fill the disk
 POISON = [
     Sent(broken.value, key)
     for broken in TABLE

@@ -34,7 +34,7 @@ def test_processors_are_killed(flow: Flow, scale: Scale, processors: int) -> Non
 
 
 def test_the_others_take_over_from_one_of_three_that_was_killed(flow: Flow, scale: Scale) -> None:
-    """Every partition moves on, those of the killed one too."""
+    """Every partition makes progress, also those of the killed processor."""
     processors = [flow.start_processor() for _ in range(3)]
     flow.wait_until_joined(3)
     with flow.producers(scale.events, seconds=scale.rounds(20, 50)):
@@ -50,10 +50,10 @@ def test_the_others_take_over_from_one_of_three_that_was_killed(flow: Flow, scal
     flow.check()
 
 
-def test_a_stopped_processor_goes_on_when_others_have_its_work(
+def test_a_stopped_processor_continues_when_others_have_its_work(
     flow: Flow, scale: Scale, proxy: Proxy
 ) -> None:
-    """SIGSTOP, as a laptop that sleeps, in the middle of a commit, until session and transaction are over."""
+    """SIGSTOP in the middle of a commit, until session and transaction timed out: a laptop that sleeps."""
     flow.fill(scale.events)
     with proxy.hold(Api.END_TXN) as came:
         sleeper = flow.start_processor(proxy.servers)

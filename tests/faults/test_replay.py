@@ -1,4 +1,4 @@
-"""Replays are killed, started twice, and lose their broker; each dead letter still goes back once."""
+"""Replays are killed, started twice, and lose their broker; each dead letter is still replayed once."""
 
 import random
 import signal
@@ -6,7 +6,7 @@ import time
 from collections import defaultdict
 from itertools import chain
 
-from pipeline.local_kafka import LocalKafka
+from pipeline.local.kafka import LocalKafka
 from tests.faults.conftest import Scale
 from tests.faults.flow import Flow, kill_broker
 from tests.faults.proxy import Api, Proxy, turn_commit_into_abort
@@ -19,8 +19,8 @@ MANY_LETTERS = 10_000
 Place = tuple[str, int]
 
 
-def bury(flow: Flow, letters: int) -> dict[Place, list[bytes]]:
-    """Fill the queue, and give the values that have to go back to each partition of the sources."""
+def fill_queue(flow: Flow, letters: int) -> dict[Place, list[bytes]]:
+    """Fill the queue, and return the values that must be replayed to each partition of the sources."""
     places = [(topic, partition) for topic in (flow.web, flow.purchase) for partition in range(3)]
     values: dict[Place, list[bytes]] = defaultdict(list)
     records = []
@@ -33,8 +33,8 @@ def bury(flow: Flow, letters: int) -> dict[Place, list[bytes]]:
     return values
 
 
-def assert_each_sent_back_once(flow: Flow, values: dict[Place, list[bytes]]) -> None:
-    """To its place, in its order."""
+def assert_each_replayed_once(flow: Flow, values: dict[Place, list[bytes]]) -> None:
+    """Check that each value came to its partition once, in order."""
     came: dict[Place, list[bytes]] = defaultdict(list)
     for topic in (flow.web, flow.purchase):
         for record in flow.read(topic):
@@ -46,45 +46,47 @@ def assert_each_sent_back_once(flow: Flow, values: dict[Place, list[bytes]]) -> 
 
 
 def replay(flow: Flow, servers: str | None = None) -> tuple[int, list[str], str]:
-    """Run a replay to its end; give its exit code, the lines that it told as sent, and its words."""
+    """Run a replay to its end; return its exit code, the lines of the letters it sent, and its stderr."""
     done = flow.run("dlq.py", "replay", KAFKA_BOOTSTRAP_SERVERS=servers or flow.kafka.servers)
     assert "Traceback" not in done.stderr
     return done.returncode, done.stdout.splitlines(), done.stderr
 
 
-def assert_the_next_one_sends_all(flow: Flow, values: dict[Place, list[bytes]], words: str, why: str) -> None:
-    """After a replay that sent nothing and told why."""
-    assert why in words.splitlines()[-1]
-    assert "start the replay again" in words.splitlines()[-1]
-    code, lines, words = replay(flow)
-    assert (code, len(lines)) == (0, LETTERS), words
-    assert_each_sent_back_once(flow, values)
+def assert_the_next_one_sends_all(
+    flow: Flow, values: dict[Place, list[bytes]], stderr: str, reason: str
+) -> None:
+    """Check that a replay that sent nothing reported the reason, and that the next one sends all."""
+    assert reason in stderr.splitlines()[-1]
+    assert "start the replay again" in stderr.splitlines()[-1]
+    code, lines, stderr = replay(flow)
+    assert (code, len(lines)) == (0, LETTERS), stderr
+    assert_each_replayed_once(flow, values)
 
 
 def test_a_replay_is_killed_again_and_again(flow: Flow, scale: Scale) -> None:
-    values = bury(flow, MANY_LETTERS)
-    told: list[str] = []
+    values = fill_queue(flow, MANY_LETTERS)
+    reported: list[str] = []
     for _ in range(scale.rounds(10, 20)):
         running = flow.start("dlq.py", "replay", "--rate", "2000")
         running.wait_for("Replaying")
         time.sleep(random.uniform(0, 0.8))  # the instant is the point
         running.process.kill()
         running.stop()
-        told += running.stdout.splitlines(keepends=True)
-    code, _, words = replay(flow)
-    assert code == 0, words
-    assert_each_sent_back_once(flow, values)
-    # What a replay has told is a fact, also of one that was killed.
-    back = chain(flow.read(flow.web), flow.read(flow.purchase))
-    there = {f"{record.topic}[{record.partition}]@{record.offset}": record.value for record in back}
-    for line in told:
+        reported += running.stdout.splitlines(keepends=True)
+    code, _, stderr = replay(flow)
+    assert code == 0, stderr
+    assert_each_replayed_once(flow, values)
+    # What a replay reported as sent is in its source, also if the replay was killed right after.
+    records = chain(flow.read(flow.web), flow.read(flow.purchase))
+    there = {f"{record.topic}[{record.partition}]@{record.offset}": record.value for record in records}
+    for line in reported:
         if line.endswith("\n"):  # the last one may be cut
             _, _, _, place, *_, value = line.split()
             assert there[place].decode() == value
 
 
 def test_ctrl_c_and_sigterm_come_at_any_instant_of_a_replay(flow: Flow, scale: Scale) -> None:
-    values = bury(flow, MANY_LETTERS)
+    values = fill_queue(flow, MANY_LETTERS)
     for number in range(scale.rounds(8, 20)):
         running = flow.start("dlq.py", "replay")
         running.wait_for("Replaying")
@@ -93,13 +95,13 @@ def test_ctrl_c_and_sigterm_come_at_any_instant_of_a_replay(flow: Flow, scale: S
         code = running.stop(signal.SIGINT if number % 2 else signal.SIGTERM)
         assert (code, time.monotonic() - asked < 5) == (0, True), running.stderr
         last = running.stderr.splitlines()[-1]
-        assert last.startswith(f"Sent back: {len(running.stdout.splitlines()):,}"), last
+        assert last.startswith(f"Replayed: {len(running.stdout.splitlines()):,}"), last
     assert replay(flow)[0] == 0
-    assert_each_sent_back_once(flow, values)
+    assert_each_replayed_once(flow, values)
 
 
 def test_replays_at_the_same_time(flow: Flow) -> None:
-    values = bury(flow, MANY_LETTERS)
+    values = fill_queue(flow, MANY_LETTERS)
     replays = [flow.start("dlq.py", "replay") for _ in range(3)]
     codes = [running.process.wait(60) for running in replays]
     for code, running in zip(codes, replays, strict=True):
@@ -107,54 +109,54 @@ def test_replays_at_the_same_time(flow: Flow) -> None:
         assert code == 0 or "Another replay was started" in running.stderr, running.stderr
     assert 0 in codes
     assert replay(flow)[:2] == (0, [])
-    assert_each_sent_back_once(flow, values)
+    assert_each_replayed_once(flow, values)
     assert sum(len(running.stdout.splitlines()) for running in replays) <= MANY_LETTERS
 
 
 def test_a_replay_ends_the_one_before_in_the_middle_of_its_commit(flow: Flow, proxy: Proxy) -> None:
-    values = bury(flow, LETTERS)
+    values = fill_queue(flow, LETTERS)
     with proxy.hold(Api.END_TXN) as came:
         first = flow.start("dlq.py", "replay", KAFKA_BOOTSTRAP_SERVERS=proxy.servers)
         assert came.wait(20)
-        code, lines, words = replay(flow)
-        assert (code, len(lines)) == (0, LETTERS), words
+        code, lines, stderr = replay(flow)
+        assert (code, len(lines)) == (0, LETTERS), stderr
     assert first.process.wait(20) == 1
     first.stop()
     assert first.stdout == ""
     assert "Another replay was started" in first.stderr.splitlines()[-1]
-    assert_each_sent_back_once(flow, values)
+    assert_each_replayed_once(flow, values)
 
 
 def test_a_commit_of_a_replay_that_the_broker_aborted_is_noticed(flow: Flow, proxy: Proxy) -> None:
-    """The client is made to take an aborted transaction for a committed one, as it now and then does."""
-    values = bury(flow, LETTERS)
+    """The client is made to report an aborted transaction as committed, as it now and then does."""
+    values = fill_queue(flow, LETTERS)
     with proxy.rule(Api.END_TXN, turn_commit_into_abort):
-        code, lines, words = replay(flow, proxy.servers)
+        code, lines, stderr = replay(flow, proxy.servers)
     assert (code, lines) == (1, [])
-    assert_the_next_one_sends_all(flow, values, words, "aborted")
+    assert_the_next_one_sends_all(flow, values, stderr, "aborted")
 
 
 def test_a_replay_whose_commit_hangs_ends_with_one_line(flow: Flow, proxy: Proxy) -> None:
-    values = bury(flow, LETTERS)
+    values = fill_queue(flow, LETTERS)
     with proxy.cut(Api.END_TXN):
-        code, lines, words = replay(flow, proxy.servers)
+        code, lines, stderr = replay(flow, proxy.servers)
     assert (code, lines) == (1, [])
-    assert_the_next_one_sends_all(flow, values, words, "did not return within")
+    assert_the_next_one_sends_all(flow, values, stderr, "did not return within")
 
 
 def test_the_broker_is_killed_during_a_replay(flow: Flow, cluster: LocalKafka) -> None:
-    values = bury(flow, MANY_LETTERS)
+    values = fill_queue(flow, MANY_LETTERS)
     running = flow.start("dlq.py", "replay", "--rate", "2000")
-    wait_until(lambda: running.stdout, "some are sent back")
+    wait_until(lambda: running.stdout, "some are replayed")
     kill_broker(cluster)
     assert running.process.wait(30) == 1
     running.stop()
     last = running.stderr.splitlines()[-1]
-    assert last.startswith(f"dlq.py: Kafka at {flow.kafka.servers} is away."), last
+    assert last.startswith(f"dlq.py: Kafka at {flow.kafka.servers} is unreachable."), last
     assert "start the replay again" in last
     assert "Traceback" not in running.stderr
     cluster.start()
-    code, lines, words = replay(flow)
-    assert code == 0, words
+    code, lines, stderr = replay(flow)
+    assert code == 0, stderr
     assert lines
-    assert_each_sent_back_once(flow, values)
+    assert_each_replayed_once(flow, values)

@@ -1,4 +1,4 @@
-"""Drives the real scripts as processes, and looks at what they did with a client of its own."""
+"""Runs the real scripts as processes, and reads with clients of its own what they did."""
 
 import os
 import signal
@@ -14,15 +14,17 @@ from typing import Any, NamedTuple
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 
-from pipeline.broker import PROJECT, Broker
-from pipeline.transactions import NULL, BytesOrNull
+from pipeline.cli.status import BARE_LINES_VARIABLE
+from pipeline.client.transactions import NULL, BytesOrNull
+from pipeline.local import PROJECT
+from pipeline.local.broker import Broker
 
 PATIENCE_SECONDS = 60.0
 LIMIT_BYTES = 20_000_000
 
 
 class Sent(NamedTuple):
-    """A record as a test makes it."""
+    """A record that a test produces."""
 
     value: bytes | None
     key: bytes | None = b"7"
@@ -32,7 +34,7 @@ class Sent(NamedTuple):
 
 
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:  # noqa: ANN401
-    """Wait for a condition and give its value."""
+    """Wait until a condition is true, and return its value."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, f"{what}: not within {seconds:.0f} s"
@@ -63,19 +65,19 @@ class Running:
         return self._output["stderr"].decode()
 
     def wait_for(self, words: str, seconds: float = PATIENCE_SECONDS) -> None:
-        """Wait until it has said these words on stderr."""
+        """Wait until it has printed these words on stderr."""
         wait_until(lambda: words in self.stderr, f"says {words!r}", seconds)
 
     def wait_for_output(self, size: int) -> None:
-        """Wait until it has printed so many bytes."""
+        """Wait until it has printed so many bytes on stdout."""
         wait_until(lambda: len(self._output["stdout"]) >= size, f"prints {size} bytes")
 
     def wait_for_lines(self, number: int) -> None:
-        """Wait until it has printed so many lines."""
+        """Wait until it has printed so many lines on stdout."""
         wait_until(lambda: self.stdout.count("\n") >= number, f"prints {number} lines")
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """End it as a user would and give its exit code."""
+        """End it as a user would, and return its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         code = self.process.wait(10)
@@ -85,7 +87,7 @@ class Running:
 
 
 def partitions_of(consumer: KafkaConsumer, *topics: str) -> list[TopicPartition]:
-    """All partitions of some topics."""
+    """Return all partitions of some topics."""
     return [
         TopicPartition(topic, number) for topic in topics for number in consumer.partitions_for_topic(topic)
     ]
@@ -107,6 +109,7 @@ class Pipeline:
             "TOPIC_PREFIX": self.prefix,
             "KAFKA_BOOTSTRAP_SERVERS": kafka.servers,
             "PYTHONUNBUFFERED": "1",
+            BARE_LINES_VARIABLE: "yes",  # status lines as on a terminal; test_status.py has the others
         }
         self.environment.pop("BROKER", None)
         self._running: list[Running] = []
@@ -119,10 +122,10 @@ class Pipeline:
         with KafkaAdminClient(bootstrap_servers=self.kafka.servers) as admin:
             ours = [topic for topic in admin.list_topics() if topic.startswith(self.prefix)]
             if ours:
-                admin.delete_topics(ours)  # and with them the groups, which have nothing else to remember
+                admin.delete_topics(ours)  # and with them the groups, which have no other offsets
 
     def end_scripts(self) -> None:
-        """Leave no process behind, also of a test that failed."""
+        """Kill all processes that are left, also those of a test that failed."""
         for running in self._running:
             running.process.kill()
             running.stop()
@@ -135,7 +138,7 @@ class Pipeline:
         )  # fmt: skip
 
     def tool(self, name: str, *arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
-        """Run one of Kafka's console tools, in the container or out of the local broker's jars."""
+        """Run one of Kafka's console tools, in the container or from the local broker's jars."""
         prefix = self.kafka.tool.replace("docker exec", "docker exec -i").split()
         if prefix[0] != "docker":
             prefix[0] = sys.executable
@@ -156,7 +159,7 @@ class Pipeline:
         return running
 
     def produce(self, topic: str, records: Sequence[Sent]) -> list[tuple[str, int, int]]:
-        """Send records as they are and give the (topic, partition, offset) of each."""
+        """Send records as they are, and return the (topic, partition, offset) of each."""
         producer = KafkaProducer(
             bootstrap_servers=self.kafka.servers,
             value_serializer=BytesOrNull(),
@@ -173,19 +176,19 @@ class Pipeline:
             )
             for record in records
         ]
-        told = [future.get(30) for future in futures]
+        sent = [future.get(30) for future in futures]
         producer.close()
-        return [(metadata.topic, metadata.partition, metadata.offset) for metadata in told]
+        return [(metadata.topic, metadata.partition, metadata.offset) for metadata in sent]
 
     @contextmanager
     def processor(self) -> Iterator[Running]:
-        """A stream processor that runs inside of the with block and stops cleanly behind it."""
+        """Run a stream processor inside the with block; it must stop cleanly at its end."""
         running = self.start("stream_processor.py")
         yield running
         assert running.stop() == 0, running.stderr
 
     def ends(self) -> dict[TopicPartition, int]:
-        """Where the sources end."""
+        """Return the end offsets of the sources."""
         consumer = KafkaConsumer(bootstrap_servers=self.kafka.servers)
         ends: dict[TopicPartition, int] = consumer.end_offsets(
             partitions_of(consumer, self.web, self.purchase)
@@ -206,7 +209,7 @@ class Pipeline:
         consumer.close()
 
     def read(self, topic: str) -> list[Any]:
-        """All records of a topic that a read_committed reader sees, once no transaction is open any more."""
+        """Wait until no transaction is open in a topic, and return all records that are committed."""
         consumer = KafkaConsumer(
             bootstrap_servers=self.kafka.servers, isolation_level="read_committed", enable_auto_commit=False,
             max_partition_fetch_bytes=LIMIT_BYTES,
@@ -214,13 +217,13 @@ class Pipeline:
         partitions = partitions_of(consumer, topic)
         consumer.assign(partitions)
         consumer.seek_to_beginning()
-        with_open_ones = KafkaConsumer(bootstrap_servers=self.kafka.servers)
-        ends = with_open_ones.end_offsets(partitions)
+        read_uncommitted = KafkaConsumer(bootstrap_servers=self.kafka.servers)
+        ends = read_uncommitted.end_offsets(partitions)
         wait_until(
             lambda: all(stable >= ends[key] for key, stable in consumer.end_offsets(partitions).items()),
             f"no open transaction in {topic}",
         )
-        with_open_ones.close()
+        read_uncommitted.close()
         records: list[Any] = []
         deadline = time.monotonic() + PATIENCE_SECONDS
         while any(consumer.position(partition) < end for partition, end in ends.items()):
@@ -230,5 +233,13 @@ class Pipeline:
         return records
 
 
+def module_of(script: str) -> str:
+    """Return what `python -m` calls a workshop's script."""
+    return script.removesuffix(".py").replace("/", ".")
+
+
 def _command(command: Sequence[str]) -> list[str]:
-    return [sys.executable, *command] if command[0].endswith(".py") or command[0] == "-m" else list(command)
+    script, *options = command
+    if script.startswith("workshops/"):  # as a module, so that it finds the project in any environment
+        return [sys.executable, "-m", module_of(script), *options]
+    return [sys.executable, *command] if script.endswith(".py") or script == "-m" else list(command)

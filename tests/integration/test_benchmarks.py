@@ -1,4 +1,4 @@
-"""benchmarks/run.sh, small: whoever is measured does the work, and all figures come out."""
+"""benchmarks/run.sh, small: every contestant does the work, and all figures are measured."""
 
 import json
 import os
@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.broker import PROJECT, Broker
-from pipeline.connection import SERVERS_VARIABLE
+from pipeline.cli.options import SERVERS_VARIABLE
+from pipeline.local import PROJECT
+from pipeline.local.broker import Broker
 
 FILES = {"results.json", "table.md", "chart.svg"}
 LIBRARIES = {"processor", "ceiling", "quixstreams-tuned", "aiokafka", "confluent-kafka"}

@@ -1,4 +1,4 @@
-"""dlq.py on a real broker: every filter, every way back, and nothing that goes where it should not."""
+"""dlq.py on a real broker: every filter, every kind of replay, and no record where it should not be."""
 
 import json
 import shlex
@@ -15,8 +15,8 @@ import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource
 
-from pipeline.broker import PROJECT
 from pipeline.dead_letters import DELIVERY_COUNT, NAMES, read_dead_letter
+from pipeline.local import PROJECT
 from tests.broken_events import web
 from tests.integration.letters import NO_PAGE, TIMESTAMP_MS, Source, letter
 from tests.integration.pipelines import Pipeline, Sent, wait_until
@@ -27,7 +27,7 @@ ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m\r\u202e\x7f"
 
 
 def dlq(pipeline: Pipeline, *arguments: str, code: int = 0) -> str:
-    """What a command prints on stdout."""
+    """Run a command, and return what it prints on stdout."""
     done = pipeline.run("dlq.py", *arguments)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
@@ -39,7 +39,7 @@ def listed(pipeline: Pipeline, *arguments: str) -> list[dict[str, Any]]:
 
 
 def process(pipeline: Pipeline) -> None:
-    """Let a processor do what there is to do."""
+    """Run a processor until an output has come out for each source record."""
 
     def all_came_out() -> bool:
         sources, outputs = (pipeline.web, pipeline.purchase), (pipeline.analytics, pipeline.dlq)
@@ -53,14 +53,14 @@ def process(pipeline: Pipeline) -> None:
 
 
 def edit(code: str) -> str:
-    """A command that changes the event `e`, on machines that have no jq."""
+    """Return a command that changes the event `e`, also on machines without jq."""
     program = f"import json, sys; e = json.load(sys.stdin); {code}; print(json.dumps(e))"
     return f"{shlex.quote(sys.executable)} -c {shlex.quote(program)}"
 
 
 @pytest.fixture
 def made(pipeline: Pipeline) -> Pipeline:
-    """A pipeline whose topics are there."""
+    """A pipeline whose topics exist."""
     dlq(pipeline, "stats")
     return pipeline
 
@@ -73,12 +73,12 @@ def now() -> datetime:
 
 @pytest.fixture
 def four(made: Pipeline, now: datetime) -> dict[str, str]:
-    """Four letters: of both sources, of different reasons and ages; the places by their names."""
+    """Four letters of both sources, with different reasons and ages: the place of each by its name."""
     purchases = Source(made.purchase, partition=1)
     letters = {
-        "old": letter(Source(made.web, offset=1), died_at=now - timedelta(hours=3)),
+        "old": letter(Source(made.web, offset=1), failed_at=now - timedelta(hours=3)),
         "cut": letter(purchases, b'{"a', "Input data was truncated", now - timedelta(minutes=30)),
-        "new": letter(Source(made.web, offset=2), died_at=now - timedelta(minutes=5)),
+        "new": letter(Source(made.web, offset=2), failed_at=now - timedelta(minutes=5)),
         "int": letter(purchases._replace(offset=4), b"1", "Expected `object`, got `int`", now),
     }
     made.produce(made.dlq, list(letters.values()))
@@ -89,7 +89,7 @@ def four(made: Pipeline, now: datetime) -> dict[str, str]:
 
 
 def filters(now: datetime) -> list[tuple[tuple[str, ...], list[str]]]:
-    """Options, and the names of the letters that they leave."""
+    """Return options, each with the names of the letters that they select."""
     return [
         ((), ["old", "cut", "new", "int"]),
         (("--source", "web"), ["old", "new"]),
@@ -118,7 +118,7 @@ def test_every_filter_of_list_stats_and_replay(made: Pipeline, four: dict[str, s
             assert json.loads(dlq(made, "stats", "--json", *arguments))["open"] == len(places)
 
 
-def test_list_tells_when_where_why_how_often_and_what(made: Pipeline) -> None:
+def test_list_shows_time_place_attempt_reason_and_value(made: Pipeline) -> None:
     when = datetime(2026, 11, 22, 9, 0, 0, 123_000, timezone.utc)
     long = web(page="x" * 900_000)
     made.produce(
@@ -141,19 +141,19 @@ def test_list_tells_when_where_why_how_often_and_what(made: Pipeline) -> None:
         "time": "2026-11-22T09:00:00.123000Z",
         "source": "web", "topic": made.web, "partition": 2, "offset": 17, "attempt": 5,
         "exception": "BrokenEventError", "group": "the-group", "reason": "Too long",
-        "key": "7", "value": long.decode(), "dead_letter": f"{made.dlq}[2]@0", "sent_back_at": None,
+        "key": "7", "value": long.decode(), "dead_letter": f"{made.dlq}[2]@0", "replayed_at": None,
     }  # fmt: skip
     assert (null["value"], empty["value"], binary["value_base64"]) == (None, "", "/wA=")
 
 
 def test_stats_count_by_source_and_reason(made: Pipeline, now: datetime) -> None:
     early, late = now - timedelta(days=2), now - timedelta(days=1)
-    missing = [letter(Source(made.web, 0, number), died_at=late) for number in range(20)]
+    missing = [letter(Source(made.web, 0, number), failed_at=late) for number in range(20)]
     cut = [letter(Source(made.purchase, 1, 3), b"{", "Input data was truncated", early)]
     made.produce(made.dlq, [*missing, *cut, Sent(b"foreign", timestamp_ms=TIMESTAMP_MS)])
 
     lines = [line.split(maxsplit=6) for line in dlq(made, "stats").splitlines()]
-    assert " ".join(lines[0]) == f"{made.dlq}: 21 open, 0 sent back, 1 foreign"
+    assert " ".join(lines[0]) == f"{made.dlq}: 21 open, 0 replayed, 1 foreign"
     seen = [late.strftime(SECONDS), "to", late.strftime(SECONDS)]
     assert lines[1] == ["20", "█" * 20, *seen, "web", "Object missing required field `page`"]
     seen = [early.strftime(SECONDS), "to", early.strftime(SECONDS)]
@@ -161,17 +161,17 @@ def test_stats_count_by_source_and_reason(made: Pipeline, now: datetime) -> None
     assert lines[2][5] == "foreign"
 
     counted = json.loads(dlq(made, "stats", "--json"))
-    assert (counted["open"], counted["sent_back"], counted["foreign"]) == (21, 0, 1)
+    assert (counted["open"], counted["replayed"], counted["foreign"]) == (21, 0, 1)
     assert [(group["source"], group["count"]) for group in counted["reasons"]] == [
         ("web", 20), ("foreign", 1), ("purchase", 1),
     ]  # fmt: skip
     assert datetime.fromisoformat(counted["reasons"][2]["last_seen"].replace("Z", "+00:00")) <= early
 
 
-def test_show_tells_everything(made: Pipeline, now: datetime) -> None:
+def test_show_prints_everything(made: Pipeline, now: datetime) -> None:
     source = Source(made.web, 1, 17, [("trace", b"1"), ("bin", b"\xff")])
     long = web(page="x" * 5000)
-    made.produce(made.dlq, [letter(source, long, died_at=now), letter(source, long, group="second-try")])
+    made.produce(made.dlq, [letter(source, long, failed_at=now), letter(source, long, group="second-try")])
 
     shown = dlq(made, "show", f"{made.web}:1:17")
     assert shown == dlq(made, "show", f"{made.web}[1]@17")
@@ -188,11 +188,11 @@ def test_show_tells_everything(made: Pipeline, now: datetime) -> None:
     assert f"no letter of {made.web}[1]@18" in missing.stderr
 
 
-def test_mended_events_end_in_analytics_events(made: Pipeline) -> None:
+def test_edited_events_end_in_analytics_events(made: Pipeline) -> None:
     keys = [b"7", None, b"", b"\xff"]
     places = made.produce(made.web, [Sent(NO_PAGE, key, HEADERS, TIMESTAMP_MS) for key in keys])
     process(made)
-    told = dlq(made, "replay", "--edit", edit("e['page'] = '/unknown'")).splitlines()
+    lines = dlq(made, "replay", "--edit", edit("e['page'] = '/unknown'")).splitlines()
     process(made)
 
     clean = made.read(made.analytics)
@@ -205,15 +205,15 @@ def test_mended_events_end_in_analytics_events(made: Pipeline) -> None:
 
     replayed = made.read(made.web)[-len(keys) :]
     assert {record.partition for record in replayed} <= {partition for _, partition, _ in places}
-    back = {line.split()[1]: line.split()[3] for line in told}
-    assert set(back) == {f"{topic}[{partition}]@{offset}" for topic, partition, offset in places}
-    sent_back = {f"{record.topic}[{record.partition}]@{record.offset}" for record in made.read(made.web)}
-    assert set(back.values()) == sent_back - set(back)
-    assert all(row["sent_back_at"] for row in listed(made))
-    assert json.loads(dlq(made, "stats", "--json"))["sent_back"] == len(keys)
+    reported = {line.split()[1]: line.split()[3] for line in lines}
+    assert set(reported) == {f"{topic}[{partition}]@{offset}" for topic, partition, offset in places}
+    stored = {f"{record.topic}[{record.partition}]@{record.offset}" for record in made.read(made.web)}
+    assert set(reported.values()) == stored - set(reported)
+    assert all(row["replayed_at"] for row in listed(made))
+    assert json.loads(dlq(made, "stats", "--json"))["replayed"] == len(keys)
 
 
-def test_unmended_events_die_again_until_they_were_tried_often_enough(made: Pipeline) -> None:
+def test_unedited_events_fail_again_until_their_last_attempt(made: Pipeline) -> None:
     made.produce(made.web, [Sent(NO_PAGE, b"7", HEADERS, TIMESTAMP_MS, partition=2)])
     for attempt in (1, 2, 3):
         process(made)
@@ -232,7 +232,7 @@ def test_unmended_events_die_again_until_they_were_tried_often_enough(made: Pipe
         f"{made.web}[2]@3 stays: tried 3 times (--max-attempts 3): Object missing required field `page`"
         in done.stderr
     )
-    assert "Sent back: 0, 2 sent back before, 1 stay" in done.stderr
+    assert "Replayed: 0, 2 replayed before, 1 stay" in done.stderr
     assert len(made.read(made.web)) == 3
     assert len(dlq(made, "replay", "--max-attempts", "4").splitlines()) == 1  # a person may insist
 
@@ -240,17 +240,19 @@ def test_unmended_events_die_again_until_they_were_tried_often_enough(made: Pipe
 def test_what_a_filter_passed_over_can_go_later(made: Pipeline, four: dict[str, str]) -> None:
     sent = []
     for arguments in (("--source", "purchase"), ("--limit", "1"), (), ()):
-        told = dlq(made, "replay", *arguments).splitlines()
-        sent.append([line.split()[1] for line in told])
+        lines = dlq(made, "replay", *arguments).splitlines()
+        sent.append([line.split()[1] for line in lines])
     assert sent == [[four["cut"], four["int"]], [four["old"]], [four["new"]], []]
     assert len(made.read(made.web)) == len(made.read(made.purchase)) == 2
 
 
-def test_a_dry_run_tells_what_would_go_where_and_sends_nothing(made: Pipeline, four: dict[str, str]) -> None:
-    told = dlq(made, "replay", "--dry-run", "--source", "web", "--edit", edit("e['page'] = '/x'"))
-    mended = json.dumps({**json.loads(NO_PAGE), "page": "/x"})
-    assert told.splitlines() == [
-        f"would send {four[name]} -> {made.web}[0]  attempt 2  key 7  {mended}" for name in ("old", "new")
+def test_a_dry_run_shows_what_would_be_sent_where_and_sends_nothing(
+    made: Pipeline, four: dict[str, str]
+) -> None:
+    printed = dlq(made, "replay", "--dry-run", "--source", "web", "--edit", edit("e['page'] = '/x'"))
+    edited = json.dumps({**json.loads(NO_PAGE), "page": "/x"})
+    assert printed.splitlines() == [
+        f"would send {four[name]} -> {made.web}[0]  attempt 2  key 7  {edited}" for name in ("old", "new")
     ]
     assert made.read(made.web) == []
     with KafkaAdminClient(bootstrap_servers=made.kafka.servers) as admin:
@@ -276,7 +278,7 @@ def foreign_records(pipeline: Pipeline) -> list[Sent]:
     ]
 
 
-def test_foreign_records_are_listed_as_such_and_never_sent_back(made: Pipeline) -> None:
+def test_foreign_records_are_listed_as_such_and_never_replayed(made: Pipeline) -> None:
     records = foreign_records(made)
     made.produce(made.dlq, [*records, letter(Source(made.web))])
     rows = listed(made)
@@ -288,7 +290,7 @@ def test_foreign_records_are_listed_as_such_and_never_sent_back(made: Pipeline) 
 
     done = made.run("dlq.py", "replay", "--max-attempts", "1000000")
     assert len(done.stdout.splitlines()) == 1
-    assert f"Sent back: 1, {len(records)} foreign" in done.stderr
+    assert f"Replayed: 1, {len(records)} foreign" in done.stderr
     assert len(made.read(made.web)) == 1
     assert len(made.read(made.dlq)) == len(records) + 1
 
@@ -317,7 +319,7 @@ def test_an_edit_that_fails_leaves_its_letter_as_it_was(made: Pipeline, four: di
     assert [line.split()[1] for line in done.stdout.splitlines()] == [four["old"], four["new"]]
     for name in ("cut", "int"):
         assert f"{four[name]} stays: --edit failed: exit code 1: " in done.stderr
-    assert "2 letters could not be sent back" in done.stderr.splitlines()[-1]
+    assert "2 letters could not be replayed" in done.stderr.splitlines()[-1]
     assert made.read(made.purchase) == []
 
     done = made.run("dlq.py", "replay", "--edit", "no-such-command")
@@ -337,17 +339,17 @@ def test_a_signal_ends_a_replay_and_its_edit(made: Pipeline, number: signal.Sign
     asked = time.monotonic()
     assert running.stop(number) == 0
     assert time.monotonic() - asked < 5
-    assert "Sent back: 0, stopped" in running.stderr
+    assert "Replayed: 0, stopped" in running.stderr
     wait_until(lambda: not any(child.is_running() for child in children), "nothing is left of the edit")
 
     slow = made.start("dlq.py", "replay", "--rate", "0.1")
     slow.wait_for_output(1)
     assert slow.stop(number) == 0
-    assert "Sent back: 1, stopped" in slow.stderr
+    assert "Replayed: 1, stopped" in slow.stderr
     assert len(dlq(made, "replay").splitlines()) == 3
 
 
-def test_letters_go_back_no_faster_than_asked(made: Pipeline) -> None:
+def test_letters_are_replayed_no_faster_than_asked(made: Pipeline) -> None:
     made.produce(made.dlq, [letter(Source(made.web, 0, number)) for number in range(9)])
     started = time.monotonic()
     assert len(dlq(made, "replay", "--rate", "4").splitlines()) == 9
@@ -356,7 +358,7 @@ def test_letters_go_back_no_faster_than_asked(made: Pipeline) -> None:
 
 
 @pytest.mark.parametrize("timestamps", ["CreateTime", "LogAppendTime"])
-def test_an_event_that_died_in_two_groups_goes_back_once(made: Pipeline, timestamps: str) -> None:
+def test_an_event_that_failed_in_two_groups_is_replayed_once(made: Pipeline, timestamps: str) -> None:
     with KafkaAdminClient(bootstrap_servers=made.kafka.servers) as admin:
         admin.alter_configs([ConfigResource("TOPIC", made.dlq, {"message.timestamp.type": timestamps})])
     source = Source(made.web, 0, 5)
@@ -364,11 +366,11 @@ def test_an_event_that_died_in_two_groups_goes_back_once(made: Pipeline, timesta
         made.produce(made.dlq, [letter(source, group=group)])
     done = made.run("dlq.py", "replay")
     assert len(done.stdout.splitlines()) == 1
-    assert "Sent back: 1, 1 second letters of an event" in done.stderr
+    assert "Replayed: 1, 1 further letters of an event" in done.stderr
     assert dlq(made, "replay") == ""
 
 
-def test_an_event_in_a_topic_that_was_made_anew_is_another_one(made: Pipeline) -> None:
+def test_an_event_in_a_recreated_topic_is_another_one(made: Pipeline) -> None:
     source = Source(made.web, 0, 5)
     made.produce(made.dlq, [letter(source)])
     assert len(dlq(made, "replay").splitlines()) == 1
@@ -377,18 +379,18 @@ def test_an_event_in_a_topic_that_was_made_anew_is_another_one(made: Pipeline) -
 
 
 def test_the_notes_are_kept_for_ever(made: Pipeline, four: dict[str, str]) -> None:
-    """Also where somebody made their topic before, with the broker's settings."""
-    notes = f"{made.dlq}-replays"
+    """Also where somebody created the ledger before, with the broker's settings."""
+    ledger = f"{made.dlq}-replays"
     with KafkaAdminClient(bootstrap_servers=made.kafka.servers) as admin:
-        admin.create_topics({notes: {"num_partitions": 3}}, wait_for_metadata=True)
+        admin.create_topics({ledger: {"num_partitions": 3}}, wait_for_metadata=True)
         assert len(dlq(made, "replay", "--limit", "1").splitlines()) == 1
-        settings = admin.describe_configs([ConfigResource("TOPIC", notes)], config_filter="all")
-    assert settings["topic"][notes]["cleanup.policy"]["value"] == "compact"
-    [note] = made.read(notes)
-    assert note.key == f"{made.web}:0:1:{TIMESTAMP_MS}".encode()
-    assert json.loads(note.value) == {"dead_letter": f"{made.dlq}[0]@0", "edited": False}
+        settings = admin.describe_configs([ConfigResource("TOPIC", ledger)], config_filter="all")
+    assert settings["topic"][ledger]["cleanup.policy"]["value"] == "compact"
+    [entry] = made.read(ledger)
+    assert entry.key == f"{made.web}:0:1:{TIMESTAMP_MS}".encode()
+    assert json.loads(entry.value) == {"dead_letter": f"{made.dlq}[0]@0", "edited": False}
 
-    made.produce(notes, [Sent(None, note.key, partition=0)])  # taken back by hand
+    made.produce(ledger, [Sent(None, entry.key, partition=0)])  # cancelled by hand
     assert [line.split()[1] for line in dlq(made, "replay", "--source", "web").splitlines()] == [
         four["old"], four["new"],
     ]  # fmt: skip
@@ -415,7 +417,7 @@ def test_a_letter_that_its_source_refuses_stays_and_the_others_go(made: Pipeline
     assert len(done.stdout.splitlines()) == 19
     [stays] = [line for line in done.stderr.splitlines() if "stays" in line]
     assert stays.startswith(f"{made.web}[0]@7 stays: Topic {made.web}: MessageSizeTooLargeError")
-    assert "Sent back: 19, 1 stay" in done.stderr
+    assert "Replayed: 19, 1 stay" in done.stderr
     expected = [b"%d" % number for number in range(20) if number != 7]
     assert [record.value for record in made.read(made.web)] == expected
     assert dlq(made, "replay", code=1) == ""
@@ -439,8 +441,8 @@ def test_a_record_that_can_not_be_read_is_foreign_and_hides_no_others(made: Pipe
     assert len(dlq(made, "replay").splitlines()) == 2
 
 
-def test_what_was_sent_is_told_whatever_ends_the_replay(made: Pipeline) -> None:
-    """Into a pipe, which Python would buffer."""
+def test_what_was_sent_is_reported_whatever_ends_the_replay(made: Pipeline) -> None:
+    """Into a pipe, for which Python would buffer the lines."""
     made.produce(made.dlq, [letter(Source(made.web, 0, number)) for number in range(600)])
     buffered = {**made.environment}
     del buffered["PYTHONUNBUFFERED"]
@@ -458,18 +460,18 @@ def test_what_was_sent_is_told_whatever_ends_the_replay(made: Pipeline) -> None:
     sent = len(made.read(made.web))
     assert len(killed.stdout.splitlines()) == 1
     assert 1 <= sent < 600
-    # The lines behind the first one found no reader; they are counted all the same.
-    [told] = [line for line in killed.stderr.splitlines() if line.startswith("Sent back")]
-    assert told.startswith("Sent back: ")
+    # Nobody read the lines behind the first one; their letters are counted all the same.
+    [summary] = [line for line in killed.stderr.splitlines() if line.startswith("Replayed")]
+    assert summary.startswith("Replayed: ")
     assert "Traceback" not in killed.stderr
 
 
 def test_the_limit_counts_what_is_sent(made: Pipeline) -> None:
-    """Letters that can't be mended hold nothing up."""
+    """Letters for which --edit fails do not count, and do not block the others."""
     bad = [letter(Source(made.web, 0, number), b"not JSON") for number in range(3)]
     made.produce(made.dlq, [*bad, letter(Source(made.web, 0, 3)), letter(Source(made.web, 0, 4))])
-    told = dlq(made, "replay", "--limit", "1", "--edit", edit("pass"), code=1).splitlines()
-    assert [line.split()[1] for line in told] == [f"{made.web}[0]@3"]
+    lines = dlq(made, "replay", "--limit", "1", "--edit", edit("pass"), code=1).splitlines()
+    assert [line.split()[1] for line in lines] == [f"{made.web}[0]@3"]
 
 
 def test_json_stays_json_in_a_terminal_that_knows_no_korean(made: Pipeline) -> None:

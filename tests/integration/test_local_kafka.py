@@ -1,4 +1,4 @@
-"""local_kafka.py: a real Kafka from Python packages, started, found, stopped, and clear when it can't."""
+"""local/kafka.py and local/jars.py: a real Kafka is started, found and stopped, or a line says why not."""
 
 import socket
 import subprocess
@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.broker import PROJECT
-from pipeline.connection import answers, ensure_topics
-from pipeline.jars import KAFKA, class_path
-from pipeline.local_kafka import CONTROLLER_PORT_DISTANCE, HOME, LocalKafka
-from pipeline.process import PipelineError
+from pipeline.cli.process import PipelineError
+from pipeline.client.admin import ensure_topics
+from pipeline.client.health import answers
+from pipeline.local import HOME, PROJECT
+from pipeline.local.jars import KAFKA, class_path
+from pipeline.local.kafka import CONTROLLER_PORT_DISTANCE, LocalKafka
 from tests.conftest import free_port
 
 NOWHERE = "http://127.0.0.1:9"
@@ -26,7 +27,7 @@ def cluster(tmp_path: Path) -> Iterator[LocalKafka]:
 
 
 def listening(cluster: LocalKafka) -> set[tuple[str, int]]:
-    """Where the broker listens."""
+    """Return the addresses on which the broker listens."""
     process = cluster.nodes[0].process
     assert process is not None
     return {
@@ -53,7 +54,7 @@ def test_start_finds_the_running_one_and_data_outlives_a_stop(cluster: LocalKafk
 
     cluster.start()
     listed = subprocess.run(
-        [sys.executable, "-m", "pipeline.local_kafka", "exec", "kafka-topics",
+        [sys.executable, "-m", "pipeline.local", "exec", "kafka-topics",
          "--bootstrap-server", cluster.bootstrap_servers, "--list"],
         cwd=PROJECT, capture_output=True, text=True,
     )  # fmt: skip
@@ -79,7 +80,7 @@ def test_a_broker_that_ends_at_once_says_why(cluster: LocalKafka) -> None:
         cluster.start()
 
 
-def test_a_download_without_network_is_told_in_one_line_and_leaves_nothing_half_done(
+def test_a_download_without_network_is_one_line_and_leaves_nothing_half_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"):
@@ -89,9 +90,11 @@ def test_a_download_without_network_is_told_in_one_line_and_leaves_nothing_half_
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_space_is_told_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.local_kafka.ROOM_BYTES", 10**18)
-    monkeypatch.setattr("pipeline.jars.ROOM_BYTES", 10**18)
+def test_no_space_is_reported_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.local.kafka.ROOM_BYTES", 10**18)
+    monkeypatch.setattr("pipeline.local.jars.ROOM_BYTES", 10**18)
     with pytest.raises(PipelineError, match="No space for Kafka's data"):
         LocalKafka(port=free_port(), home=tmp_path).start()
     with pytest.raises(PipelineError, match="No space for Kafka in"):
@@ -106,7 +109,7 @@ def test_a_folder_that_can_not_be_written(tmp_path: Path) -> None:
 
 def test_an_unknown_tool_is_bad_usage() -> None:
     shown = subprocess.run(
-        [sys.executable, "-m", "pipeline.local_kafka", "exec", "kafka-nonsense"],
+        [sys.executable, "-m", "pipeline.local", "exec", "kafka-nonsense"],
         cwd=PROJECT, capture_output=True, text=True,
     )  # fmt: skip
     assert shown.returncode == 2

@@ -12,10 +12,10 @@ from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource
 from kafka.errors import MessageSizeTooLargeError
 
-from pipeline.broker import PROJECT
-from pipeline.connection import create_topics
+from pipeline.client.admin import create_topics
 from pipeline.dead_letters import read_dead_letter
-from pipeline.events import encode, normalize_web
+from pipeline.local import PROJECT
+from pipeline.schema import encode, normalize_web
 from tests.broken_events import PURCHASE, TABLE, WEB, Broken, purchase, web
 from tests.integration.pipelines import Pipeline, Sent, wait_until
 
@@ -27,7 +27,7 @@ TIMESTAMP_MS = 1_795_300_000_123
 KEYS = {"a key": b"7", "no key": None, "an empty key": b"", "a key that is not UTF-8": b"\xff\x00\xfe"}
 HEADERS = (
     ("trace", b"1"),
-    ("trace", b"1"),  # the very same once more
+    ("trace", b"1"),  # exactly the same once more
     ("trace", b"2"),
     ("empty", b""),
     ("", b"no name"),
@@ -38,7 +38,7 @@ HEADERS = (
 
 
 def test_every_broken_event_ends_as_a_dead_letter_byte_for_byte(pipeline: Pipeline) -> None:
-    assert pipeline.run("producer_web.py", "--count", "0").returncode == 0  # makes the topic
+    assert pipeline.run("producer_web.py", "--count", "0").returncode == 0  # creates the topic
     assert pipeline.run("producer_purchase.py", "--count", "0").returncode == 0
     topics = {WEB: pipeline.web, PURCHASE: pipeline.purchase}
     sent: dict[tuple[str, int, int], tuple[Broken, Sent]] = {}
@@ -55,7 +55,7 @@ def test_every_broken_event_ends_as_a_dead_letter_byte_for_byte(pipeline: Pipeli
 
     with pipeline.processor() as processor:
         pipeline.wait_until_processed()
-    told = processor.stdout.splitlines()
+    lines = processor.stdout.splitlines()
 
     assert pipeline.read(pipeline.analytics) == []
     letters = pipeline.read(pipeline.dlq)
@@ -68,9 +68,9 @@ def test_every_broken_event_ends_as_a_dead_letter_byte_for_byte(pipeline: Pipeli
         assert letter.headers == list(original.headers), broken.name
         assert (record.timestamp, record.partition) == (TIMESTAMP_MS, letter.partition), broken.name
         assert (letter.message, letter.group, letter.delivery_count) == (broken.reason, pipeline.group, 1)
-        place = told.index(f"    {letter.topic}[{letter.partition}]@{letter.offset}: {broken.reason}")
-        assert told[place - 1] == DLQ_LINE
-    assert len(told) == 2 * len(letters)
+        place = lines.index(f"    {letter.topic}[{letter.partition}]@{letter.offset}: {broken.reason}")
+        assert lines[place - 1] == DLQ_LINE
+    assert len(lines) == 2 * len(letters)
 
 
 def test_a_clean_event_keeps_key_headers_timestamp_and_partition(pipeline: Pipeline) -> None:
@@ -168,7 +168,7 @@ def test_any_bytes_in_exactly_one_record_out(pipeline: Pipeline) -> None:
     sent: Counter[tuple[bytes, bytes | None]] = Counter()
     pipeline.run("producer_web.py", "--count", "0")
     with pipeline.processor() as processor:
-        wait_until(lambda: "Processing" in processor.stderr, "the processor made its topics")
+        wait_until(lambda: "Processing" in processor.stderr, "the processor created its topics")
         any_bytes_in()
 
 
@@ -198,7 +198,7 @@ def test_the_same_seed_sends_the_same_events(pipeline: Pipeline) -> None:
     assert set(times.values()) == {2}
 
 
-def test_the_processor_goes_on_where_it_stopped(pipeline: Pipeline) -> None:
+def test_the_processor_continues_where_it_stopped(pipeline: Pipeline) -> None:
     pipeline.run("producer_purchase.py", "--count", "0")
     for number in range(3):
         pipeline.produce(pipeline.purchase, [Sent(purchase(product_id=str(number)))])
@@ -211,7 +211,7 @@ def test_the_processor_goes_on_where_it_stopped(pipeline: Pipeline) -> None:
 
 
 def test_a_dlq_that_takes_no_such_record_stops_the_processor_with_one_line(pipeline: Pipeline) -> None:
-    """It must neither skip the record nor try for ever."""
+    """It must neither skip the record nor retry for ever."""
     pipeline.run("producer_web.py", "--count", "0")
     limit = {"configs": {"max.message.bytes": "1000"}, "num_partitions": 3}
     with KafkaAdminClient(bootstrap_servers=pipeline.kafka.servers) as admin:
@@ -235,8 +235,8 @@ def test_a_dlq_that_takes_no_such_record_stops_the_processor_with_one_line(pipel
 
 
 def test_a_reader_that_takes_no_lines_holds_nothing_up(pipeline: Pipeline) -> None:
-    """A terminal stopped with Ctrl-S: the events go on, and the lines come when it goes on."""
-    assert pipeline.run("producer_web.py", "--count", "0").returncode == 0  # makes the topic
+    """A terminal is stopped with Ctrl-S: the processor continues, and prints its lines later."""
+    assert pipeline.run("producer_web.py", "--count", "0").returncode == 0  # creates the topic
     letters = 3000  # many more lines than a pipe holds
     pipeline.produce(pipeline.web, [Sent(b"broken", partition=0)] * letters)
     with subprocess.Popen(
@@ -246,8 +246,8 @@ def test_a_reader_that_takes_no_lines_holds_nothing_up(pipeline: Pipeline) -> No
         pipeline.wait_until_processed()
         assert len(pipeline.read(pipeline.dlq)) == letters
         processor.terminate()
-        told, _ = processor.communicate(timeout=10)
-    assert told.count(DLQ_LINE) == letters
+        printed, _ = processor.communicate(timeout=10)
+    assert printed.count(DLQ_LINE) == letters
     assert processor.returncode == 0
 
 

@@ -9,15 +9,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.broker import PROJECT
-from pipeline.run_all import COLORS
+from pipeline.demo.scripts import COLORS
+from pipeline.local import PROJECT
 from tests.integration.pipelines import Pipeline, wait_until
 
-RUN = ("-m", "pipeline.run_all")
+RUN = ("-m", "pipeline.demo")
 
 
 def processes_of(pipeline: Pipeline) -> list[psutil.Process]:
-    """Every process that works on this pipeline's topics."""
+    """Return every process that works on this pipeline's topics."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -47,7 +47,7 @@ def test_a_count_is_sent_processed_and_summed_up(pipeline: Pipeline) -> None:
 
 
 def test_what_others_send_meanwhile_is_not_counted(pipeline: Pipeline) -> None:
-    # These wait to be processed when the run begins, and others come all the time.
+    # These wait to be processed when the run starts, and further ones are sent all the time.
     pipeline.run("producer_web.py", "--count", "50", "--rate", "0")
     other = pipeline.start("producer_web.py", "--rate", "20")
     wait_until(lambda: other.stdout, "others send")
@@ -57,15 +57,15 @@ def test_what_others_send_meanwhile_is_not_counted(pipeline: Pipeline) -> None:
 
 
 def test_a_lost_event_is_seen(pipeline: Pipeline, tmp_path: Path) -> None:
-    """The summary must be able to say no: here the processor is one that loses what it reads."""
+    """The summary must be able to say no: here the processor loses what it reads."""
     code = (
-        "import pipeline.exactly_once as e, pipeline.summary as s, pipeline.run_all as r, sys\n"
+        "import pipeline.demo.__main__ as r, pipeline.demo.summary as s\n"
         "s.QUIET_SECONDS = 5\n"
         "class Losing(r.Script):\n"
         "    def __init__(self, stop, name, *a, **k):\n"
         "        super().__init__(stop, r.CONSUMER if name == r.PROCESSOR else name, *a, **k)\n"
         "r.Script = Losing\n"
-        "r.run(r.main, 'run.sh')\n"
+        "r.run_kafka_script(r.main, 'run.sh')\n"
     )
     done = pipeline.run(sys.executable, "-c", code, "10")
     assert done.returncode == 1
@@ -97,7 +97,7 @@ def test_a_script_that_ends_by_itself_ends_the_run(pipeline: Pipeline) -> None:
 
 
 def test_a_reader_that_leaves_stops_the_run(pipeline: Pipeline) -> None:
-    done = pipeline.run("bash", "-c", f"{sys.executable} -m pipeline.run_all 2000 | head -n 3")
+    done = pipeline.run("bash", "-c", f"{sys.executable} -m pipeline.demo 2000 | head -n 3")
     assert len(done.stdout.splitlines()) == 3
     assert "Traceback" not in done.stderr
     wait_until(lambda: processes_of(pipeline) == [], "none is left behind")
@@ -127,7 +127,7 @@ def test_bad_usage() -> None:
     )
 
 
-def test_an_unknown_broker_is_told(pipeline: Pipeline) -> None:
+def test_an_unknown_broker_is_reported(pipeline: Pipeline) -> None:
     shown = pipeline.run(*RUN, "1", BROKER="podman")
     assert (shown.returncode, shown.stderr) == (
         1, "run.sh: BROKER=podman is not known; it can be docker or local.\n",

@@ -1,4 +1,4 @@
-"""What a user meets at the four scripts: options, output, exit codes, Ctrl-C, a broker that is not there."""
+"""What a user sees of the four scripts: options, output, exit codes, Ctrl-C, an unreachable broker."""
 
 import json
 import signal
@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.broker import PROJECT
-from pipeline.events import encode, normalize_web
+from pipeline.local import PROJECT
+from pipeline.schema import encode, normalize_web
 from tests.broken_events import VALID_WEB, web
 from tests.integration.pipelines import Pipeline, Sent, wait_until
 
@@ -24,10 +24,10 @@ SLOWEST_STOP_SECONDS = 5.0
 
 @pytest.fixture(params=["closed", "silent"])
 def port_without_kafka(request: pytest.FixtureRequest) -> Iterator[tuple[int, str]]:
-    """A port without a Kafka, and what a user reads of it."""
+    """A port without Kafka, and what a script reports about it."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        if request.param == "silent":  # something accepts connections and never says a word
+        if request.param == "silent":  # something accepts connections and never answers
             yield port, "does not speak Kafka"
     if request.param == "closed":
         yield port, "connection refused"
@@ -81,7 +81,7 @@ def test_bad_usage_exits_with_2(script: str, arguments: tuple[str, ...]) -> None
     assert shown.stderr.startswith("usage:")
 
 
-def test_a_broker_that_is_not_there_is_told_in_one_line_within_10_seconds(
+def test_a_missing_broker_is_one_line_within_10_seconds(
     pipeline: Pipeline, port_without_kafka: tuple[int, str]
 ) -> None:
     port, obstacle = port_without_kafka
@@ -97,7 +97,7 @@ def test_a_broker_that_is_not_there_is_told_in_one_line_within_10_seconds(
         [line] = running.stderr.splitlines()
         assert f"No Kafka answers at localhost:{port}" in line
         assert obstacle in line
-        assert "python -m pipeline.local_kafka start" in line
+        assert "python -m pipeline.local start" in line
 
 
 def test_a_signal_stops_a_script_that_still_looks_for_its_broker(pipeline: Pipeline) -> None:
@@ -127,28 +127,28 @@ def test_a_signal_stops_a_script_with_exit_0(pipeline: Pipeline, script: str, nu
 
 
 @pytest.mark.parametrize("script", PRODUCERS)
-def test_a_producer_tells_what_is_in_the_topic(pipeline: Pipeline, script: str) -> None:
+def test_a_producer_prints_what_is_in_the_topic(pipeline: Pipeline, script: str) -> None:
     done = pipeline.run(script, "--count", "200", "--rate", "0", "--broken", "0.5")
     assert done.returncode == 0, done.stderr
 
-    told = {}
+    reported = {}
     for line in done.stdout.splitlines():
         label, where, value = line.split(maxsplit=2)
-        told[where] = (label, value)
+        reported[where] = (label, value)
     topic = pipeline.web if script == "producer_web.py" else pipeline.purchase
     records = pipeline.read(topic)
-    assert {f"{topic}[{record.partition}]@{record.offset}" for record in records} == set(told)
+    assert {f"{topic}[{record.partition}]@{record.offset}" for record in records} == set(reported)
     for record in records:
-        label, value = told[f"{topic}[{record.partition}]@{record.offset}"]
+        label, value = reported[f"{topic}[{record.partition}]@{record.offset}"]
         assert record.value.decode() == value
         if label == "sent":
             assert record.key.decode() == str(json.loads(value)["user_id"])
-    broken = sum(label == "broken" for label, _ in told.values())
+    broken = sum(label == "broken" for label, _ in reported.values())
     assert 60 < broken < 140
 
 
 @pytest.mark.parametrize("script", ["producer_web.py", "consumer_analytics.py"])
-def test_a_full_disk_is_told_in_one_line(pipeline: Pipeline, script: str) -> None:
+def test_a_full_disk_is_one_line(pipeline: Pipeline, script: str) -> None:
     pipeline.produce(pipeline.analytics, [Sent(encode(normalize_web(web())))])
     count = "--count" if script == "producer_web.py" else "--max-messages"
     command = f"{sys.executable} {script} {count} 1 > /dev/full"
@@ -175,7 +175,7 @@ def test_a_producer_keeps_its_rate(pipeline: Pipeline) -> None:
 
 def test_topics_are_made_with_three_partitions(pipeline: Pipeline) -> None:
     running = pipeline.start("stream_processor.py")
-    wait_until(lambda: "Processing" in running.stderr, "the processor made its topics")
+    wait_until(lambda: "Processing" in running.stderr, "the processor created its topics")
     described = pipeline.tool("kafka-topics", "--describe").stdout
     for topic in (pipeline.web, pipeline.purchase, pipeline.analytics, pipeline.dlq):
         [line] = [line for line in described.splitlines() if line.startswith(f"Topic: {topic}\t")]
@@ -210,7 +210,7 @@ class TestConsumer:
         assert sorted(printed, key=str) == sorted(events, key=str)
         assert printed[0]["event_id"] == VALID_WEB["event_id"]
 
-    def test_goes_on_where_its_group_stopped(
+    def test_continues_where_its_group_stopped(
         self, pipeline: Pipeline, events: list[dict[str, object]]
     ) -> None:
         first = pipeline.run("consumer_analytics.py", "--max-messages", "4", "--json").stdout.splitlines()
@@ -258,13 +258,13 @@ def test_only_dead_letters_are_in_the_dlq_as_the_console_consumer_shows_it(pipel
 
 def test_create_topic(pipeline: Pipeline) -> None:
     name = pipeline.prefix + "made"
-    made = pipeline.run("-m", "pipeline.create_topic", name, "2", "1")
+    made = pipeline.run("-m", "pipeline.client.create_topic", name, "2", "1")
     assert made.stdout == f"Created topic {name}: 2 partitions, replication 1.\n"
     assert "PartitionCount: 2" in pipeline.tool("kafka-topics", "--describe", "--topic", name).stdout
-    again = pipeline.run("-m", "pipeline.create_topic", name)
+    again = pipeline.run("-m", "pipeline.client.create_topic", name)
     assert (again.returncode, again.stderr) == (1, f"create_topic.sh: Topic {name} exists already.\n")
     for numbers in (("0",), ("99999999999",), ("1", "40000")):
-        assert pipeline.run("-m", "pipeline.create_topic", name, *numbers).returncode == 2
-    refused = pipeline.run("-m", "pipeline.create_topic", pipeline.prefix + "a b")
+        assert pipeline.run("-m", "pipeline.client.create_topic", name, *numbers).returncode == 2
+    refused = pipeline.run("-m", "pipeline.client.create_topic", pipeline.prefix + "a b")
     assert refused.returncode == 1
     assert len(refused.stderr.splitlines()) == 1

@@ -1,15 +1,15 @@
-"""watchdog.py: a client call that never returns ends with a new process, and nothing else does."""
+"""watchdog.py and process.py: calls that hang restart the process, or do not keep it from ending."""
 
 import subprocess
 import sys
 from pathlib import Path
 
-from pipeline.broker import PROJECT
+from pipeline.local import PROJECT
 
 PROGRAM = """
 import sys, threading, time
 from pathlib import Path
-from pipeline.watchdog import Watchdog, restart_process
+from pipeline.client.watchdog import Watchdog, restart_process
 
 lives = Path(sys.argv[1])
 lives.write_text(lives.read_text() + "life ")
@@ -37,13 +37,13 @@ def test_a_call_that_hangs_is_ended_by_a_new_process_and_idling_is_not(tmp_path:
 
     assert done.returncode == 0, done.stderr
     assert done.stdout == "idle was no reason\ndone in another life\n"
-    assert done.stderr == "commit() did not return within 0 s, starting this process anew.\n"
+    assert done.stderr == "commit() did not return within 0 s; restarting this process.\n"
     assert lives.read_text() == "life life "
 
 
 AT_A_BAD_MOMENT = """
 import os, signal, threading
-from pipeline.process import Stop
+from pipeline.cli.process import Stop
 
 stop = Stop(seconds=0.2)
 with threading._active_limbo_lock:  # held whenever a thread is started
@@ -64,8 +64,10 @@ def test_a_signal_that_comes_while_a_lock_is_held_ends_the_process_all_the_same(
 
 
 def test_a_stopped_terminal_does_not_keep_a_process_alive() -> None:
-    """Ctrl-S, or a pipe that nobody empties: whoever prints, waits."""
-    program = "from pipeline.process import Stop; stop = Stop(seconds=0.2); print('x' * 10**6); stop.wait(99)"
+    """Ctrl-S, or a pipe that nobody reads: print() does not return."""
+    program = (
+        "from pipeline.cli.process import Stop; stop = Stop(seconds=0.2); print('x' * 10**6); stop.wait(99)"
+    )
     with subprocess.Popen(
         [sys.executable, "-uc", program], cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:

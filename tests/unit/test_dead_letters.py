@@ -1,4 +1,4 @@
-"""dead_letters.py: the record stays as it was, the reason stands behind its headers and can be read again."""
+"""dead_letters.py: the record stays as it was; the reason is added behind its headers, and can be parsed."""
 
 from datetime import datetime, timezone
 from typing import NamedTuple
@@ -20,7 +20,7 @@ from pipeline.dead_letters import (
     read_dead_letter,
     replay_headers,
 )
-from pipeline.events import BrokenEventError
+from pipeline.schema import BrokenEventError
 
 NOW = datetime(2026, 11, 22, 9, 0, 0, 123_000, tzinfo=timezone.utc)
 NUMBERS = (PARTITION, OFFSET, DELIVERY_COUNT)
@@ -40,7 +40,7 @@ def letter_of(headers: Headers, reason: str = "because") -> list[tuple[str, byte
     return dead_letter_headers(Record(headers), BrokenEventError(reason), "the-group", NOW)
 
 
-def test_where_it_came_from_and_why_it_died() -> None:
+def test_the_headers_name_place_and_reason() -> None:
     error = BrokenEventError("Value is not UTF-8")
     error.__cause__ = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
     assert dead_letter_headers(Record([]), error, "the-group", NOW) == [
@@ -91,18 +91,18 @@ def test_replays_add_one_header_and_leave_the_others_as_they_were(headers: Heade
     assert first is not None
     for _ in range(replays):
         assert last is not None
-        sent_back = replay_headers(last)
-        last = read_dead_letter(letter_of(sent_back))
+        replayed = replay_headers(last)
+        last = read_dead_letter(letter_of(replayed))
     assert last is not None
     assert last.delivery_count == first.delivery_count + replays
     counted = [(DELIVERY_COUNT, str(last.delivery_count - 1).encode())]
     before = [(DELIVERY_COUNT, str(first.delivery_count - 1).encode())]
     own = list(headers[:-1]) if list(headers[-1:]) == before else list(headers)
-    assert sent_back == last.headers == own + counted
+    assert replayed == last.headers == own + counted
 
 
 @given(HEADERS)
-def test_a_foreign_record_is_told_from_a_dead_letter(headers: Headers) -> None:
+def test_a_foreign_record_is_no_dead_letter(headers: Headers) -> None:
     if tuple(name for name, _ in headers[-8:]) != NAMES:
         assert read_dead_letter(headers) is None
 

@@ -1,11 +1,11 @@
-"""dlq_options.py: how values on the command line are read."""
+"""dlq/options.py: how values on the command line are parsed."""
 
 from argparse import ArgumentTypeError
 from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from pipeline.dlq_options import moment, place
+from pipeline.dlq.options import moment, place
 
 LOCAL = datetime.now().astimezone().tzinfo
 

@@ -1,4 +1,4 @@
-"""edit.py: a value through a command, and every way in which that can fail."""
+"""dlq/edit.py: a value is piped through a command, and every way in which that can fail."""
 
 import signal
 import time
@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import edit
-from pipeline.edit import EditFailedError, NoSuchCommandError, edited
+from pipeline.dlq import edit
+from pipeline.dlq.edit import EditFailedError, NoSuchCommandError, edited
 
 
 @given(st.binary(min_size=1).filter(lambda value: value != b"\n"))
@@ -42,13 +42,13 @@ def test_what_a_command_prints_is_the_new_value(value: bytes | None, command: st
         ("kill -9 $$", f"signal {signal.SIGKILL.value}"),
     ],
 )
-def test_a_command_that_fails_gives_no_value(command: str, reason: str) -> None:
+def test_a_command_that_fails_returns_no_value(command: str, reason: str) -> None:
     with pytest.raises(EditFailedError) as failed:
         edited(command, b"a", lambda: False)
     assert str(failed.value) == reason
 
 
-def test_no_such_command_is_told_from_one_that_fails() -> None:
+def test_no_such_command_is_another_error_than_a_failure() -> None:
     with pytest.raises(NoSuchCommandError, match="exit code 127"):
         edited("no-such-command", b"a", lambda: False)
 

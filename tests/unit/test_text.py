@@ -1,4 +1,4 @@
-"""text.py: whatever the bytes are, what is printed is safe, and JSON gives them back."""
+"""text.py: any bytes are safe when they are printed, and JSON keeps any text."""
 
 import json
 import unicodedata
@@ -22,7 +22,7 @@ def test_text_is_shown_as_it_is() -> None:
 
 
 @given(ANY_TEXT)
-def test_json_holds_no_control_characters_and_gives_the_text_back(text: str) -> None:
+def test_json_holds_no_control_characters_and_decodes_to_the_same_text(text: str) -> None:
     encoded = json_text({"text": text})
     assert not any(unicodedata.category(letter).startswith("C") for letter in encoded)
     assert json.loads(encoded) == {"text": text}

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.connection import is_open
-from pipeline.local_kafka import HOST
+from pipeline.client.health import is_open
+from pipeline.local import HOST
+from pipeline.local.opensearch import HIGHEST_PORT
 from tests.workshops.services import Postgres, Search, Service
-from workshops.musinsa.local_opensearch import HIGHEST_PORT
 
 
 def free_port(lowest: int, highest: int) -> int:
@@ -34,26 +34,26 @@ def opensearch_server() -> Iterator[Search]:
 
 @pytest.fixture
 def postgres(postgres_server: Postgres) -> Postgres:
-    """It runs, whatever the test before did to it."""
+    """The running service, whatever the test before did to it."""
     postgres_server.start()
     return postgres_server
 
 
 @pytest.fixture
 def opensearch(opensearch_server: Search) -> Search:
-    """It runs, whatever the test before did to it."""
+    """The running service, whatever the test before did to it."""
     opensearch_server.start()
     return opensearch_server
 
 
 @pytest.fixture
 def services(postgres: Postgres, opensearch: Search) -> list[Service]:
-    """Both."""
+    """Both services."""
     return [postgres, opensearch]
 
 
 @pytest.fixture(params=["postgres", "opensearch"])
 def service(request: pytest.FixtureRequest) -> Service:
-    """One after the other."""
+    """Each of the two services in turn."""
     found: Service = request.getfixturevalue(request.param)
     return found

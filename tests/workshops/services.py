@@ -1,4 +1,4 @@
-"""The two services that the musinsa workshop stores products in, as its tests see them."""
+"""The two services in which the musinsa workshop stores products, as its tests use them."""
 
 import shutil
 import tempfile
@@ -13,10 +13,10 @@ from opensearchpy import OpenSearch
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from pipeline.connection import topic_id
+from pipeline.client.admin import topic_id
+from pipeline.local.opensearch import LocalOpenSearch
+from pipeline.local.postgres import LocalPostgres
 from tests.integration.pipelines import PATIENCE_SECONDS, Pipeline, Running, wait_until
-from workshops.musinsa.local_opensearch import LocalOpenSearch
-from workshops.musinsa.local_postgres import LocalPostgres
 
 SLOWEST_RECORDS_A_SECOND = 100  # OpenSearch does 460 on two quiet cores
 
@@ -27,7 +27,7 @@ class Service(ABC):
     name: str
     script: str
     group: str  # behind the topic's name
-    told_of_each: str
+    printed_for_each: str
 
     def __init__(self) -> None:
         # Not below pytest's own folder: PostgreSQL runs as another user where the tests run as root.
@@ -42,34 +42,34 @@ class Service(ABC):
         return pipeline.start(f"workshops/musinsa/{self.script}", *options, **self.environment)
 
     def wait_until_done(self, pipeline: Pipeline, topic: str, records: int) -> None:
-        """Wait until so many records of a topic are done, stored or buried."""
+        """Wait until so many records of a topic are done: stored, or dead letters."""
         seconds = max(PATIENCE_SECONDS, records / SLOWEST_RECORDS_A_SECOND)
         wait_until(lambda: self.done(pipeline, topic) == records, f"{records} records done", seconds)
 
     @property
     @abstractmethod
     def environment(self) -> dict[str, str]:
-        """Where the consumer finds it."""
+        """The variable that names its address to the consumer."""
 
     @abstractmethod
     def start(self) -> None: ...
 
     @abstractmethod
     def kill(self) -> None:
-        """kill -9."""
+        """Kill it with SIGKILL."""
 
     @abstractmethod
     def done(self, pipeline: Pipeline, topic: str) -> int:
-        """How many records of a topic are noted as done."""
+        """Return how many records of a topic are recorded as done."""
 
     @abstractmethod
     def stored(self, topic: str, identity: str) -> dict[str, Mapping[str, Any]]:
-        """What is stored of a topic."""
+        """Return what is stored of a topic, by the identity of each entry."""
 
 
 class Postgres(Service):
     name, script, group = "PostgreSQL", "consumer_postgres.py", "-postgres"
-    told_of_each = "✅ 처리 완료"
+    printed_for_each = "✅ 처리 완료"
 
     def __init__(self, port: int) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class Postgres(Service):
 
 class Search(Service):
     name, script, group = "OpenSearch", "consumer_opensearch.py", "-opensearch"
-    told_of_each = "🔍 OpenSearch created"
+    printed_for_each = "🔍 OpenSearch created"
 
     def __init__(self, port: int) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ class Search(Service):
         self.server.start()
 
     def kill(self) -> None:
-        process = self.server.process
+        process = self.server.service.running
         assert process
         process.kill()
         process.wait(10)

@@ -1,4 +1,4 @@
-"""A shop for the tests: a web server in this process that answers as a test wants and remembers who asked."""
+"""A shop for the tests: a web server in this process that answers as a test wants, and records requests."""
 
 import threading
 import time
@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
 
-from pipeline.broker import PROJECT
+from pipeline.local import PROJECT
 
 SITE = PROJECT / "workshops" / "musinsa" / "site"
 
 
 class Request(NamedTuple):
-    """What a server was asked."""
+    """A request that the server received."""
 
     path: str
     headers: Mapping[str, str]
@@ -21,7 +21,7 @@ class Request(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a server says."""
+    """An answer of the server."""
 
     body: bytes = b""
     status: int = 200
@@ -37,7 +37,7 @@ class TestShop:
 
     Attributes:
         url: of its first page.
-        requests: what it was asked, oldest first.
+        requests: those that it received, oldest first.
     """
 
     __test__ = False
@@ -48,7 +48,7 @@ class TestShop:
 
     @property
     def paths(self) -> list[str]:
-        """The pages that were asked for."""
+        """The paths of the requests."""
         return [request.path for request in self.requests]
 
 
@@ -57,7 +57,7 @@ def shop(say: Say) -> Iterator[TestShop]:
     """Serve pages.
 
     Args:
-        say: gives the answer for a path and the number of times it was asked for.
+        say: returns the answer to a path and the number of requests for it so far.
     """
     requests: list[Request] = []
 
@@ -84,7 +84,7 @@ def shop(say: Say) -> Iterator[TestShop]:
 
 
 def pages(found: Found) -> Say:
-    """Give a server that has these pages and no others."""
+    """Return the answers of a server that has these pages and no others."""
 
     def say(path: str, _: int) -> Answer:
         answer = found.get(path, Answer(b"not here", 404))
@@ -94,7 +94,7 @@ def pages(found: Found) -> Say:
 
 
 def files(path: str, _: int) -> Answer:
-    """Say what `python -m http.server --directory workshops/musinsa/site` says."""
+    """Return the answer of `python -m http.server --directory workshops/musinsa/site`."""
     file = SITE / (path.lstrip("/") or "index.html")
     if not file.is_file():
         return Answer(b"not here", 404)

@@ -13,8 +13,8 @@ import msgspec
 import pytest
 from kafka.admin import ConfigResource
 
-from pipeline.broker import PROJECT
-from pipeline.connection import admin_client, create_topics
+from pipeline.client.admin import admin_client, create_topics
+from pipeline.local import PROJECT
 from tests.integration.pipelines import Pipeline, Running, wait_until
 from tests.workshops.shops import Answer, files, pages, shop
 from workshops.musinsa.products import PublishedProduct
@@ -55,7 +55,7 @@ def airflow() -> Path:
 
 @pytest.fixture(scope="module")
 def home(airflow: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What a run of the DAG finds in its environment; with a database of its own, SQLite."""
+    """The environment of a run of the DAG, with an SQLite database of its own."""
     environment = {
         "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
@@ -71,23 +71,23 @@ def home(airflow: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
 
 @pytest.fixture
 def trigger(airflow: Path, home: dict[str, str], pipeline: Pipeline) -> Callable[..., Running]:
-    """Begins a run of the DAG."""
+    """A function that starts a run of the DAG."""
 
-    def begin(crawl_url: str, **environment: str) -> Running:
+    def start(crawl_url: str, **environment: str) -> Running:
         command = (str(airflow), "dags", "test", "musinsa_kafka_dag")
         return pipeline.start(*command, CRAWL_URL=crawl_url, **{**home, **environment})
 
-    return begin
+    return start
 
 
 def end(run: Running) -> tuple[bool, str]:
-    """Wait for the end of a run; give whether it succeeded and what it said."""
+    """Wait for the end of a run; return whether it succeeded and what it printed."""
     run.process.wait(RUN_SECONDS)
     return run.stop() == 0, run.stdout + run.stderr
 
 
 def published(pipeline: Pipeline) -> list[str]:
-    """The URLs of the products in the topic; every one of them has to be a product."""
+    """Return the URLs of the products in the topic; every record must be a product."""
     records = pipeline.read(pipeline.prefix + "musinsa-products")
     return sorted(msgspec.json.decode(record.value, type=PublishedProduct).url for record in records)
 
@@ -96,11 +96,11 @@ def test_exactly_the_valid_products_are_published_also_after_a_run_that_failed(
     pipeline: Pipeline, trigger: Callable[..., Running]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
-        away = f"localhost:{closed.getsockname()[1]}"
+        servers = f"localhost:{closed.getsockname()[1]}"
     with shop(files) as served:
-        succeeded, said = end(trigger(served.url, KAFKA_BOOTSTRAP_SERVERS=away))
+        succeeded, said = end(trigger(served.url, KAFKA_BOOTSTRAP_SERVERS=servers))
         assert not succeeded
-        assert said.count(f"PipelineError: No Kafka answers at {away}") == TRIES
+        assert said.count(f"PipelineError: No Kafka answers at {servers}") == TRIES
 
         for times in (1, 2):
             succeeded, said = end(trigger(served.url))
@@ -132,7 +132,7 @@ def test_a_shop_without_a_valid_product_fails_at_once(
     assert said.count("AirflowFailException: None of 1 products is valid.") == 1
 
 
-def test_a_shop_that_is_away_fails_in_words(pipeline: Pipeline, trigger: Callable[..., Running]) -> None:
+def test_an_unreachable_shop_fails_in_words(pipeline: Pipeline, trigger: Callable[..., Running]) -> None:
     with shop(pages({"/robots.txt": Answer(status=403)})) as served:
         succeeded, said = end(trigger(served.url))
     assert not succeeded

@@ -1,6 +1,7 @@
-"""The crawler: what it reads of a page, and how it behaves at a shop. No shop but our own is ever asked."""
+"""The crawler: what it reads from a page, and how it treats a shop. Only our own shops are ever crawled."""
 
 import json
+import logging
 import socket
 import time
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.process import PipelineError
+from pipeline.cli.process import PipelineError
 from tests.integration.pipelines import Pipeline
 from tests.workshops.shops import Answer, Found, files, pages, shop
 from workshops.musinsa import shop as polite
@@ -23,7 +24,7 @@ VALID = [f"https://www.musinsa.com/products/{number}" for number in range(20001,
 
 
 class Clock:
-    """Sleeps without waiting, and remembers for how long."""
+    """Sleeps without waiting, and records for how long."""
 
     def __init__(self) -> None:
         self.slept: list[float] = []
@@ -40,7 +41,7 @@ def no_delay(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def linked(**fields: Any) -> str:  # noqa: ANN401
-    """A page with a product as JSON-LD."""
+    """Return a page with a product as JSON-LD."""
     product = {
         "@type": "Product",
         "name": "패딩",
@@ -178,8 +179,13 @@ class TestParse:
 
 
 class TestAtTheShop:
+    @pytest.fixture(autouse=True)
+    def status_lines(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Let caplog have what a user sees."""
+        caplog.set_level(logging.INFO, "pipeline")
+
     def test_the_workshops_own_shop_slowly_and_only_what_robots_txt_allows(
-        self, capsys: pytest.CaptureFixture[str]
+        self, caplog: pytest.LogCaptureFixture
     ) -> None:
         clock = Clock()
         with shop(files) as served:
@@ -196,8 +202,8 @@ class TestAtTheShop:
         assert all(0.6 < slept <= 1 for slept in clock.slept[1:])
         assert {request.headers["User-Agent"] for request in served.requests} == {polite.USER_AGENT}
         assert "kafka-workshop" in polite.USER_AGENT
-        told = capsys.readouterr().err.splitlines()
-        assert told == [
+        lines = caplog.messages
+        assert lines == [
             f"Left out: {served.url}products/20007.html: the shop answers 404 Not Found",
             f"Left out: {served.url}limited/20008.html: robots.txt forbids it",
         ]
@@ -297,16 +303,16 @@ class TestAtTheShop:
     @pytest.mark.parametrize(("after", "times"), [("3600", 1), ("9" * 400, 1), ("0", polite.TRIES)])
     @pytest.mark.usefixtures("no_delay")
     def test_a_shop_that_stays_busy_is_left_alone(
-        self, after: str, times: int, capsys: pytest.CaptureFixture[str]
+        self, after: str, times: int, caplog: pytest.LogCaptureFixture
     ) -> None:
         busy = Answer(status=503, headers={"Retry-After": after})
         with shop(pages({"/": b'<a href="/busy">', "/busy": busy})) as served:
             assert list(crawl(served.url)) == []
         assert served.paths.count("/busy") == times
-        assert "the shop answers 503" in capsys.readouterr().err
+        assert "the shop answers 503" in caplog.text
 
     @pytest.mark.usefixtures("no_delay")
-    def test_a_shop_that_goes_away_meanwhile_ends_the_crawl(self) -> None:
+    def test_a_shop_that_becomes_unreachable_ends_the_crawl(self) -> None:
         links = b"".join(b'<a href="/%d">' % number for number in range(9))
 
         def say(path: str, _: int) -> Answer:
@@ -319,7 +325,7 @@ class TestAtTheShop:
         with shop(say) as served:
             products = crawl(served.url)
             next(products)
-            with pytest.raises(PipelineError, match="is away: 3 pages in a row"):
+            with pytest.raises(PipelineError, match="is unreachable: 3 pages in a row"):
                 next(products)
         assert served.paths == ["/robots.txt", "/", "/0", "/1", "/2"]
 
@@ -337,8 +343,8 @@ class TestAtTheShop:
         ],
     )
     @pytest.mark.usefixtures("no_delay")
-    def test_a_page_that_fails_is_told_and_left_out(
-        self, answer: Answer, complaint: str, capsys: pytest.CaptureFixture[str]
+    def test_a_page_that_fails_is_reported_and_left_out(
+        self, answer: Answer, complaint: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         found: Found = {
             "/": b'<a href="/bad"></a><a href="/good"></a>',
@@ -347,7 +353,7 @@ class TestAtTheShop:
         }
         with shop(pages(found)) as served:
             assert [product["url"] for product in crawl(served.url)] == [served.url + "good"]
-            [line] = capsys.readouterr().err.splitlines()
+            [line] = caplog.messages
             assert line.startswith(f"Left out: {served.url}bad: ")
             assert complaint in line
 
@@ -368,14 +374,14 @@ class TestAtTheShop:
             assert next(crawl(served.url))["name"] == "패딩 자켓"
 
     @pytest.mark.usefixtures("no_delay")
-    def test_no_more_pages_than_the_limit(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_no_more_pages_than_the_limit(self, caplog: pytest.LogCaptureFixture) -> None:
         def endless(path: str, _: int) -> Answer:
             return Answer(status=404) if path == "/robots.txt" else Answer(b'<a href="%sx">' % path.encode())
 
         with shop(endless) as served:
             assert list(crawl(served.url, max_pages=5)) == []
         assert len(served.paths) == 6
-        assert "Stopped after 5 pages, the limit; 1 more are known." in capsys.readouterr().err
+        assert "Stopped after 5 pages, the limit; 1 more are known." in caplog.text
 
     @pytest.mark.parametrize("url", ["", "shop", "ftp://shop.test/", "http://", "http://["])
     def test_what_is_no_address(self, url: str) -> None:
@@ -400,7 +406,7 @@ class TestScript:
         assert "\x1b" not in running.stdout
         assert running.stderr == ""
 
-    def test_a_shop_that_is_away_is_told_in_one_line(self, pipeline: Pipeline) -> None:
+    def test_an_unreachable_shop_is_one_line(self, pipeline: Pipeline) -> None:
         with socket.create_server(("127.0.0.1", 0)) as closed:
             url = f"http://127.0.0.1:{closed.getsockname()[1]}/"
         done = pipeline.run("workshops/musinsa/crawler.py", "--url", url)
@@ -411,5 +417,5 @@ class TestScript:
 
     def test_help_and_bad_usage(self, pipeline: Pipeline) -> None:
         shown = pipeline.run("workshops/musinsa/crawler.py", "--help")
-        assert (shown.returncode, "crawler.py --url http" in shown.stdout) == (0, True)
+        assert (shown.returncode, "workshops.musinsa.crawler --url http" in shown.stdout) == (0, True)
         assert pipeline.run("workshops/musinsa/crawler.py", "--max-pages", "0").returncode == 2

@@ -3,15 +3,14 @@
 import json
 import re
 import socket
-import sys
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import msgspec
 import pytest
 
-from pipeline.connection import admin_client, create_topics
-from tests.integration.pipelines import Pipeline
+from pipeline.client.admin import admin_client, create_topics
+from tests.integration.pipelines import Pipeline, module_of
 from workshops.musinsa import producer, products, test_producer
 from workshops.musinsa.producer import ProductProducer, publish_products
 
@@ -65,7 +64,7 @@ class TestConnection:
             with pytest.raises(msgspec.ValidationError):  # it must not become a row of the database
                 products.check(json.loads(record.value))
 
-    def test_a_broker_that_refuses_is_told_in_one_line(self, pipeline: Pipeline, topic: str) -> None:
+    def test_a_broker_that_refuses_is_one_line(self, pipeline: Pipeline, topic: str) -> None:
         make_topic(pipeline, topic, max_message_bytes=TINY_BYTES)
         done = pipeline.run(CONNECTION)
         assert done.returncode == 1
@@ -102,7 +101,7 @@ class TestProducer:
         assert len(places) == len(SENT)
         assert all(len(partitions) == 1 for partitions in places.values())
 
-    def test_what_kafka_refuses_is_told(self, pipeline: Pipeline, topic: str) -> None:
+    def test_what_kafka_refuses_is_reported(self, pipeline: Pipeline, topic: str) -> None:
         make_topic(pipeline, topic, max_message_bytes=TINY_BYTES)
         done = pipeline.run(PRODUCER)
         assert (done.returncode, done.stdout) == (1, FAILED)
@@ -137,7 +136,7 @@ class TestProducer:
         assert {record.key.decode() for record in pipeline.read(topic)} == {one["url"] for one in SENT[:3]}
 
 
-def test_no_broker_is_told_in_one_line(pipeline: Pipeline) -> None:
+def test_no_broker_is_one_line(pipeline: Pipeline) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         servers = f"localhost:{closed.getsockname()[1]}"
     for running in [pipeline.start(script, "--bootstrap-servers", servers) for script in SCRIPTS]:
@@ -151,11 +150,5 @@ def test_no_broker_is_told_in_one_line(pipeline: Pipeline) -> None:
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_help_and_bad_usage(pipeline: Pipeline, script: str) -> None:
     shown = pipeline.run(script, "--help")
-    assert (shown.returncode, f"python3 {script}" in shown.stdout) == (0, True)
+    assert (shown.returncode, f"python -m {module_of(script)}" in shown.stdout) == (0, True)
     assert pipeline.run(script, "--bootstrap-servers", "nowhere").returncode == 2
-
-
-def test_a_script_runs_in_its_own_folder(pipeline: Pipeline) -> None:
-    folder, _, name = PRODUCER.rpartition("/")
-    done = pipeline.run("bash", "-c", f"cd {folder} && {sys.executable} {name}")
-    assert (done.returncode, done.stdout) == (0, PRINTED)

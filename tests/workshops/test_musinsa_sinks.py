@@ -1,4 +1,4 @@
-"""Products end in PostgreSQL and OpenSearch once each, in their newest state, whatever dies when."""
+"""Products are stored in PostgreSQL and OpenSearch once each, in their newest state, whatever fails when."""
 
 import random
 import re
@@ -13,10 +13,10 @@ import msgspec
 import pytest
 from kafka import KafkaAdminClient
 
-from pipeline.broker import LOCAL_TOOL, Broker
-from pipeline.connection import ensure_topics, topic_id
+from pipeline.client.admin import ensure_topics, topic_id
 from pipeline.dead_letters import read_dead_letter
-from pipeline.local_kafka import LocalKafka
+from pipeline.local.broker import LOCAL_TOOL, Broker
+from pipeline.local.kafka import LocalKafka
 from tests.conftest import free_port
 from tests.faults.flow import kill_broker
 from tests.integration.pipelines import Pipeline, Running, Sent, wait_until
@@ -112,8 +112,8 @@ def test_the_lines_are_those_of_the_text(shop: Shop, service: Service) -> None:
         stored = [
             line for line in lines if re.fullmatch(r"    📝 (INSERT|UPDATE): https://\S+/products/\d", line)
         ]
-        noted = [line for line in lines if re.fullmatch(r"    ✅ 처리 완료: partition=\d, offset=\d+", line)]
-        assert (len(stored), len(noted)) == (12, 12)
+        done = [line for line in lines if re.fullmatch(r"    ✅ 처리 완료: partition=\d, offset=\d+", line)]
+        assert (len(stored), len(done)) == (12, 12)
         assert lines[0::2] == stored
         assert sum("INSERT" in line for line in stored) == len(shop.newest)
     else:
@@ -150,7 +150,7 @@ def test_ten_kills_at_random_instants(shop: Shop, services: list[Service]) -> No
 
 
 def test_two_consumers_and_one_that_was_thought_dead(shop: Shop, service: Service) -> None:
-    """SIGSTOP in the middle of a batch, until another one has its partitions; then it wakes up."""
+    """SIGSTOP in the middle of a batch, until another consumer has its partitions; then it continues."""
     shop.fill(RECORDS_A_KILL)
     sleeper = service.consumer(shop.pipeline)
     sleeper.wait_for_output(ONE_BATCH_BYTES)
@@ -165,28 +165,30 @@ def test_two_consumers_and_one_that_was_thought_dead(shop: Shop, service: Servic
         assert consumer.stop() == 0, consumer.stderr
 
 
-def test_the_service_is_killed_and_comes_back(shop: Shop, service: Service) -> None:
+def test_the_service_is_killed_and_started_again(shop: Shop, service: Service) -> None:
     shop.fill(RECORDS_A_KILL)
     consumer = service.consumer(shop.pipeline)
     consumer.wait_for_output(ONE_BATCH_BYTES)
     service.kill()
-    consumer.wait_for(f"{service.name} is away")
+    consumer.wait_for(f"{service.name} is unreachable")
     late, impatient = (service.consumer(shop.pipeline, "--group", f"{shop.topic}-{n}") for n in range(2))
     for other in (late, impatient):
-        other.wait_for(f"{service.name} is away")
+        other.wait_for(f"{service.name} is unreachable")
     assert impatient.stop(signal.SIGINT) == 0
     shop.fill(RECORDS_A_KILL)
     service.start()
-    consumer.wait_for(f"{service.name} is back")
-    late.wait_for(f"{service.name} is back")
+    consumer.wait_for(f"{service.name} is reachable again")
+    late.wait_for(f"{service.name} is reachable again")
     shop.check(service)
     for waited in (consumer, late):
         assert waited.stop() == 0, waited.stderr
-        assert waited.stderr.count("is away") == waited.stderr.count("is back") == 1, waited.stderr
+        assert waited.stderr.count("is unreachable") == waited.stderr.count("is reachable again") == 1, (
+            waited.stderr
+        )
         assert "Traceback" not in waited.stderr
 
 
-def test_kafka_is_killed_and_comes_back(own_kafka: LocalKafka, services: list[Service]) -> None:
+def test_kafka_is_killed_and_started_again(own_kafka: LocalKafka, services: list[Service]) -> None:
     broker = Broker(own_kafka.bootstrap_servers, "for this test", f"{LOCAL_TOOL} exec ", None)
     with Pipeline(broker) as pipeline:
         shop = Shop(pipeline)
@@ -197,7 +199,7 @@ def test_kafka_is_killed_and_comes_back(own_kafka: LocalKafka, services: list[Se
             consumer.wait_for_output(ONE_BATCH_BYTES)
         kill_broker(own_kafka)
         for consumer in consumers:
-            consumer.wait_for("is away; waiting for it.")
+            consumer.wait_for("is unreachable; waiting for it.")
         own_kafka.start()
         shop.fill(RECORDS_A_KILL)
         for service, consumer in zip(services, consumers, strict=True):
@@ -247,10 +249,8 @@ def test_what_cannot_be_stored_becomes_a_dead_letter(shop: Shop, service: Servic
         assert f"    [DLQ] {place[0]}[{place[1]}]@{place[2]}: " in consumer.stdout
 
 
-def test_a_topic_that_was_made_anew_is_another_topic(
-    shop: Shop, postgres: Postgres, opensearch: Search
-) -> None:
-    """Its offsets begin at 0 once more, and must not be taken for those that are done already."""
+def test_a_recreated_topic_is_another_topic(shop: Shop, postgres: Postgres, opensearch: Search) -> None:
+    """Its offsets begin at 0 again, and must not count as done already."""
     shop.fill(20)
     rows, documents = postgres.consumer(shop.pipeline), opensearch.consumer(shop.pipeline)
     shop.check(postgres)
@@ -260,14 +260,14 @@ def test_a_topic_that_was_made_anew_is_another_topic(
         admin.delete_topics([shop.topic])
 
         def is_another() -> bool:
-            shop.make_topic()  # unless a consumer was faster, who makes it by asking for it
+            shop.make_topic()  # unless a consumer was faster: its request for metadata creates the topic
             return topic_id(admin, shop.topic) not in (None, old)
 
-        wait_until(is_another, "made anew")
+        wait_until(is_another, "recreated")
     shop.records = 0
     shop.fill(20)
     shop.check(postgres)
-    assert "was deleted and made anew" in rows.stderr
+    assert "was deleted and recreated" in rows.stderr
     assert rows.stop() == 0, rows.stderr
     assert documents.process.wait(30) == 1  # its versions are of the old topic, so a person has to decide
     assert f"Delete {shop.topic}-1" in documents.stderr.splitlines()[-1]
@@ -295,7 +295,7 @@ def test_a_table_or_index_that_was_deleted_is_filled_from_the_first_record(
     refused = opensearch.consumer(shop.pipeline)
     refused.wait_for("Storing")
     opensearch.drop(shop.topic)
-    shop.fill(1)  # must not bring back an index that holds nothing else
+    shop.fill(1)  # must not recreate an index that holds nothing else
     assert refused.process.wait(20) == 1
     assert "Start this with another --group" in refused.stderr
     documents = opensearch.consumer(shop.pipeline, "--group", shop.topic + "-2")
@@ -304,19 +304,19 @@ def test_a_table_or_index_that_was_deleted_is_filled_from_the_first_record(
 
 
 def test_an_index_that_takes_nothing_is_waited_for(shop: Shop, opensearch: Search) -> None:
-    """What OpenSearch answers then looks like what it says of a bad document."""
+    """OpenSearch then answers almost as it does for a bad document."""
     shop.fill(10)
     consumer = opensearch.consumer(shop.pipeline)
     shop.check(opensearch)
     opensearch.client.indices.close(index=shop.topic)
     shop.fill(10)
-    consumer.wait_for("OpenSearch is away (index_closed_exception")
+    consumer.wait_for("OpenSearch is unreachable (index_closed_exception")
     opensearch.client.indices.open(index=shop.topic)
-    consumer.wait_for("OpenSearch is back.")
+    consumer.wait_for("OpenSearch is reachable again.")
     shop.check(opensearch)
     assert shop.pipeline.read(shop.dlq) == []
     assert consumer.stop() == 0, consumer.stderr
-    assert consumer.stderr.count("is away") == 1, consumer.stderr
+    assert consumer.stderr.count("is unreachable") == 1, consumer.stderr
 
 
 def test_offsets_of_two_partitions_are_not_compared(shop: Shop, opensearch: Search) -> None:
@@ -348,7 +348,7 @@ def test_the_main_pipeline_ends_in_both(pipeline: Pipeline, services: list[Servi
     assert len(clean) > 100
     for service in services:
         consumer = service.consumer(pipeline, "--topic", topic)
-        wait_until_printed(consumer, service.told_of_each, len(clean))
+        wait_until_printed(consumer, service.printed_for_each, len(clean))
         assert consumer.stop() == 0, consumer.stderr
         assert stored_events(service, topic) == {
             identity: tuple(event[name] for name in EVENT_FIELDS) for identity, event in clean.items()

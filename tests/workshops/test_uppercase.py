@@ -20,9 +20,9 @@ def prints(running: Running, lines: list[str]) -> None:
 def part_1(pipeline: Pipeline, deleted: bool) -> None:
     done = pipeline.run(PART_1)
     assert done.returncode == 0, done.stderr
-    gone = [f"기존 토픽 '{topic}' 삭제 완료" for topic in ("input-topic", "output-topic")]
+    deletions = [f"기존 토픽 '{topic}' 삭제 완료" for topic in ("input-topic", "output-topic")]
     assert done.stdout.replace(pipeline.prefix, "").splitlines() == [
-        *(gone if deleted else []),
+        *(deletions if deleted else []),
         "새로운 토픽 'input-topic' 및 'output-topic' 생성 완료",
         *(f"Sent: {word}" for word in WORDS),
     ]
@@ -68,7 +68,7 @@ def test_what_is_no_word_is_named_and_passed_over(pipeline: Pipeline) -> None:
             assert f"Not a word: {topic}[0]@{offset}:" in running.stderr
 
 
-def test_after_a_restart_part_2_goes_on_where_it_stopped(pipeline: Pipeline) -> None:
+def test_after_a_restart_part_2_continues_where_it_stopped(pipeline: Pipeline) -> None:
     part_1(pipeline, deleted=False)
     first = pipeline.start(PART_2)
     prints(first, TRANSFORMED)

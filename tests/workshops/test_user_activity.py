@@ -4,14 +4,11 @@ import json
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import pytest
 
-from pipeline.broker import PROJECT
-from tests.integration.pipelines import Pipeline, Running, Sent, wait_until
+from tests.integration.pipelines import Pipeline, Running, Sent, module_of, wait_until
 
 PRODUCER = "workshops/user_activity/producer_example.py"
 CONSUMER = "workshops/user_activity/consumer_example.py"
@@ -46,13 +43,10 @@ def shows(running: Running, *texts: str) -> None:
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_help_has_examples_and_every_script_starts_from_its_own_folder(script: str) -> None:
-    path = PROJECT / script
-    shown = subprocess.run(
-        [sys.executable, path.name, "--help"], cwd=path.parent, capture_output=True, text=True
-    )
+def test_help_has_examples(pipeline: Pipeline, script: str) -> None:
+    shown = pipeline.run(script, "--help")
     assert shown.returncode == 0, shown.stderr
-    assert f"python {script}" in shown.stdout
+    assert f"python -m {module_of(script)}" in shown.stdout
     assert "--bootstrap-servers" in shown.stdout
 
 
@@ -69,13 +63,13 @@ def test_help_has_examples_and_every_script_starts_from_its_own_folder(script: s
         (BULK_PRODUCER, "--count", "-1"),
     ],
 )
-def test_bad_usage_exits_with_2(command: tuple[str, ...]) -> None:
-    shown = subprocess.run([sys.executable, *command], cwd=PROJECT, capture_output=True, text=True)
+def test_bad_usage_exits_with_2(pipeline: Pipeline, command: tuple[str, ...]) -> None:
+    shown = pipeline.run(*command)
     assert shown.returncode == 2
     assert shown.stderr.startswith("usage:")
 
 
-def test_a_broker_that_is_not_there_is_told_in_one_line(pipeline: Pipeline) -> None:
+def test_a_missing_broker_is_one_line(pipeline: Pipeline) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         servers = f"localhost:{listener.getsockname()[1]}"
     started = time.monotonic()
@@ -108,14 +102,14 @@ def test_a_signal_stops_a_script_with_exit_0(pipeline: Pipeline, number: signal.
 @pytest.mark.parametrize(
     "options", [(), ("--sync", "--key"), ("--acks", "1"), ("--acks", "0"), ("--acks", "0", "--sync")]
 )
-def test_producer_tells_what_it_sent(pipeline: Pipeline, topic: str, options: tuple[str, ...]) -> None:
+def test_producer_prints_what_it_sent(pipeline: Pipeline, topic: str, options: tuple[str, ...]) -> None:
     done = pipeline.run(PRODUCER, "--count", "20", "--interval", "0", *options)
     assert done.returncode == 0, done.stderr
-    told = re.findall(
+    printed = re.findall(
         r"^메시지 전송: (\{'user_id': \d+, 'action': '\w+', 'timestamp': [\d.]+.*\})$", done.stdout, re.M
     )
     records = pipeline.read(topic)
-    assert [str(json.loads(record.value)) for record in records] == told
+    assert [str(json.loads(record.value)) for record in records] == printed
     offsets = [-1] * 20 if "0" in options else range(20)
     confirmed = re.findall(r"^메시지 전송 성공 - .*$", done.stdout, re.M)
     assert confirmed == [
@@ -135,8 +129,9 @@ def test_producer_says_what_was_not_delivered(pipeline: Pipeline, topic: str) ->
     for options in ((), ("--sync",)):
         done = pipeline.run(PRODUCER, "--count", "1", "--interval", "0", *options)
         assert done.returncode == 1
-        first, last = done.stderr.splitlines()[1:]
+        first, count, last = done.stderr.splitlines()[1:]
         assert first.startswith("Not delivered: MessageSizeTooLargeError")
+        assert count == "Sent 0 messages."
         assert "1 messages could not be delivered" in last
         assert "성공" not in done.stdout
 
@@ -148,7 +143,7 @@ def test_producer_keeps_its_interval(pipeline: Pipeline, topic: str) -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("--manual-commit",)])
-def test_consumer_prints_a_line_for_each_action_and_goes_on_after_bad_messages(
+def test_consumer_prints_a_line_for_each_action_and_continues_after_bad_messages(
     pipeline: Pipeline, topic: str, options: tuple[str, ...]
 ) -> None:
     bad = [b"not JSON", b"[]", b"\xff", None, b'{"user_id": 1, "action": "purchase"}', b'{"user_id": "1"}']
@@ -161,7 +156,7 @@ def test_consumer_prints_a_line_for_each_action_and_goes_on_after_bad_messages(
         assert f"Not a user activity: {topic}[0]@{offset}:" in consumer.stderr
     assert consumer.stop() == 0
 
-    pipeline.produce(topic, [sent(LOGIN)])  # the group goes on where it stopped
+    pipeline.produce(topic, [sent(LOGIN)])  # the group continues where it stopped
     again = pipeline.start(CONSUMER, *options)
     shows(again, "오프셋: 11")
     assert len(again.stdout.splitlines()) == 3
@@ -177,7 +172,7 @@ def test_manual_commit_is_there_after_each_message(pipeline: Pipeline, topic: st
             rf"{topic} +0 +2 +2 +0",
             pipeline.tool("kafka-consumer-groups", "--describe", "--group", group).stdout,
         ),
-        "the group stands at the end, while the consumer runs",
+        "the group has committed the end, while the consumer runs",
     )
     consumer.process.kill()
 

@@ -1,29 +1,29 @@
 """Prints the messages of topic1, and ends when nothing has come for a second.
 
-It goes on where its consumer group stopped the last time; a new group starts with the oldest message.
+It continues where its consumer group stopped the last time; a new group begins with the oldest message.
 """
 
 import json
-import sys
-from pathlib import Path
 
 from kafka import KafkaConsumer
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project, from wherever this is started
-
-from pipeline.connection import PREFIX, client_settings, ensure_topics, subscribe
-from pipeline.options import option_parser
-from pipeline.presence import tell_when_away
-from pipeline.process import Stop, run
-from pipeline.reading import LOOK_MS, SESSION_MS, close, commit, records
-from pipeline.status import say
+from pipeline.cli.options import option_parser
+from pipeline.cli.process import Stop
+from pipeline.cli.status import log
+from pipeline.client.admin import ensure_topics
+from pipeline.client.consuming import SESSION_MS, close, commit, records, subscribe
+from pipeline.client.errors import run_kafka_script
+from pipeline.client.health import report_outages
+from pipeline.client.settings import connection_settings
+from pipeline.dead_letters import place_of
 from pipeline.text import printable
+from pipeline.topics import TOPIC_PREFIX
 
-TOPIC = PREFIX + "topic1"
-GROUP = PREFIX + "test-group"
+TOPIC = TOPIC_PREFIX + "topic1"
+GROUP = TOPIC_PREFIX + "test-group"
 SILENCE_SECONDS = 1.0
 EXAMPLES = """
-    python workshops/bulk_gzip/consumer.py
+    python -m workshops.bulk_gzip.consumer
 """
 
 
@@ -32,27 +32,26 @@ def main() -> None:
     options = option_parser(__doc__, EXAMPLES).parse_args()
     stop = Stop()
     ensure_topics(options.bootstrap_servers, TOPIC, partitions=1)
-    tell_when_away(options.bootstrap_servers)
+    report_outages(options.bootstrap_servers)
 
     # 1. A consumer
     consumer = KafkaConsumer(
-        **client_settings(options.bootstrap_servers),
+        **connection_settings(options.bootstrap_servers),
         group_id=GROUP,
         auto_offset_reset="earliest",
         enable_auto_commit=True,
         session_timeout_ms=SESSION_MS,
-        consumer_timeout_ms=LOOK_MS,  # not the second of silence: joining the group may take longer
     )
     subscribe(consumer, TOPIC)
     print("[Start] get consumer", flush=True)
 
-    # 2. The loop. A value is decoded here: an error in a value_deserializer would end the loop, and come
-    # again at every start, as the consumer gets no further than to this message.
+    # 2. The loop. A value is decoded here: an error in a value_deserializer would end the loop, and again at
+    # every start, as the consumer never gets past this message.
     for record in records(consumer, stop, silence=SILENCE_SECONDS):
         try:
             value = json.loads(record.value)
         except (ValueError, TypeError, RecursionError) as error:
-            say(f"Not JSON: {record.topic}[{record.partition}]@{record.offset}: {error}")
+            log.warning(f"Not JSON: {place_of(record)}: {error}")
         else:
             print(
                 f"Topic : {record.topic}, Partition : {record.partition}, Offset : {record.offset}, "
@@ -63,10 +62,10 @@ def main() -> None:
     commit(consumer)  # what came after the last commit in the background
     close(consumer)
     if stop.requested:
-        say("Stopped; there may be more.")
+        log.info("Stopped; there may be more.")
     else:
         print("[End] get consumer", flush=True)
 
 
 if __name__ == "__main__":
-    run(main)
+    run_kafka_script(main)

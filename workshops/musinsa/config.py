@@ -1,10 +1,10 @@
-"""What the scripts of this workshop share: names, and where the services are."""
+"""What the scripts of this workshop share: names, and the addresses of the services."""
 
 import os
 
-from pipeline.connection import PREFIX
+from pipeline.topics import TOPIC_PREFIX
 
-PRODUCTS = PREFIX + "musinsa-products"
+PRODUCTS = TOPIC_PREFIX + "musinsa-products"
 PARTITIONS = 3
 
 CRAWL_URL = os.environ.get("CRAWL_URL") or "http://localhost:8000/"
@@ -13,5 +13,5 @@ OPENSEARCH = os.environ.get("OPENSEARCH_URL") or "http://localhost:9200"
 
 
 def dlq_of(topic: str) -> str:
-    """Name the topic for what can't be stored of another one, such as musinsa-products-dlq."""
+    """Return the dead letter topic of a topic, such as musinsa-products-dlq."""
     return f"{topic}-dlq"

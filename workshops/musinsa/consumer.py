@@ -1,7 +1,7 @@
-"""The base of both consumers: stores what a topic holds, and keeps what can't be stored as dead letters.
+"""The base of both consumers: stores the records of a topic; those that can't be stored become dead letters.
 
-Whatever goes wrong, a service away, Kafka away, another consumer of the group with our partitions, there is
-one answer: forget where we are and ask for it anew. Whom to ask, the subclass knows.
+Whatever fails (a service or Kafka is unreachable, another consumer of the group has our partitions), the
+answer is the same: drop all positions and ask for them again. Whom to ask, the subclass knows.
 """
 
 import argparse
@@ -12,55 +12,49 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 
-from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
+from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import KafkaError
 
-from pipeline.connection import (
-    admin_client,
-    answers,
-    client_settings,
-    count_partitions,
-    ensure_topics,
-    subscribe,
-    topic_id,
-)
-from pipeline.dead_letters import dead_letter_headers
-from pipeline.options import group_name, option_parser
-from pipeline.presence import tell_when_away
-from pipeline.process import PipelineError, Stop
-from pipeline.reading import SESSION_MS, close
-from pipeline.status import say
+from pipeline.cli.options import group_name, option_parser
+from pipeline.cli.process import PipelineError, Stop
+from pipeline.cli.status import log
+from pipeline.client.admin import admin_client, ensure_topics, topic_id
+from pipeline.client.consuming import SESSION_MS, close, count_partitions, subscribe
+from pipeline.client.errors import FINAL_ERRORS, describe
+from pipeline.client.health import answers, report_outages
+from pipeline.client.settings import connection_settings
+from pipeline.client.transactions import BytesOrNull, TransactionalProducer
+from pipeline.client.watchdog import Watchdog, restart_process
+from pipeline.dead_letters import dead_letter_headers, place_of
 from pipeline.text import printable
-from pipeline.transactions import FINAL_ERRORS, TransactionalProducer, told
-from pipeline.watchdog import Watchdog, restart_process
 from workshops.musinsa.config import PARTITIONS, PRODUCTS, dlq_of
 from workshops.musinsa.kinds import KINDS, UnstorableError
 
 POLL_MS = 500
 HANG_SECONDS = 60.0  # far more than a batch takes
-LOOK_SECONDS = 3.0  # while nothing comes
-PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds between two tries to reach a service; the last one again and again
+CHECK_SECONDS = 3.0  # while nothing comes
+PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds between two attempts to reach a service; the last one is repeated
 
 Batch = Mapping[TopicPartition, Sequence[ConsumerRecord]]
 Letter = tuple[ConsumerRecord, UnstorableError]
 
 
-class AwayError(Exception):
-    """The service can't be reached, or can't store anything now; the message says why."""
+class UnreachableError(Exception):
+    """The service can't be reached, or can't store anything now; the message is the reason."""
 
 
 class OvertakenError(Exception):
-    """Another consumer went on with one of our partitions, or was in the way; nothing is stored."""
+    """Another consumer continued with one of our partitions, or held a lock; nothing is stored."""
 
 
 def consumer_parser(description: str, examples: str, service: str) -> argparse.ArgumentParser:
-    """Give a parser with the options that both consumers have.
+    """Return a parser with the options that both consumers have.
 
     Args:
-        description: what the script does.
-        examples: command lines, one a line.
-        service: its name, the end of the group's.
+        description: the script's docstring, for --help.
+        examples: command lines for --help, one a line.
+        service: its name, which ends the default name of the group.
     """
     parser = option_parser(description, examples)
     parser.add_argument(
@@ -76,14 +70,14 @@ class StoringConsumer(ABC):
 
     Attributes:
         service: its name, for people.
-        positions: of each partition that is ours and that we know where to go on in, the offset we came to;
-            a subclass that needs it keeps it up to date.
+        positions: the next offset per assigned partition, where known; a subclass that needs it keeps it up
+            to date.
     """
 
     service: str
 
     def __init__(self, servers: str, topic: str, group: str, stop: Stop) -> None:
-        """Make the topics that are missing.
+        """Create the topics that are missing.
 
         Args:
             servers: bootstrap servers.
@@ -102,9 +96,9 @@ class StoringConsumer(ABC):
         self._dlq = dlq_of(topic)
         ensure_topics(servers, topic, self._dlq, partitions=PARTITIONS, outputs=[self._dlq])
         self._admin = admin_client(servers)
-        # A topic that is deleted and made anew is another topic: its offsets begin at 0 once more.
+        # A recreated topic is another topic: its offsets begin at 0 again.
         self.topic_id = topic_id(self._admin, topic)
-        self._next_look = 0.0
+        self._next_check = 0.0
         self._lines: list[str] = []
         self._watchdog = Watchdog(
             HANG_SECONDS,
@@ -112,7 +106,7 @@ class StoringConsumer(ABC):
             ready=lambda: answers(servers, seconds=5) and not stop.requested,
         )
         self.consumer = KafkaConsumer(
-            **client_settings(servers),
+            **connection_settings(servers),
             group_id=group,
             auto_offset_reset="earliest",
             enable_auto_commit=False,
@@ -123,127 +117,125 @@ class StoringConsumer(ABC):
     @property
     @abstractmethod
     def batch_records(self) -> int:
-        """How many records to store at once, at most."""
+        """The largest number of records to store at once."""
 
     @abstractmethod
     def open(self) -> None:
-        """Connect to the service where that is not done yet, and make what is missing there.
+        """Connect to the service where that is not done yet, and create what is missing there.
 
         Raises:
-            AwayError: it can't be reached.
+            UnreachableError: it can't be reached.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Give the connection up; the next open() makes a new one."""
+        """Close the connection; the next open() makes a new one."""
 
     @abstractmethod
     def next_offset(self, partition: TopicPartition) -> int:
-        """Ask where to go on in a partition.
+        """Ask for the next offset of a partition.
 
         Raises:
-            AwayError: the service can't be reached.
+            UnreachableError: the service can't be reached.
         """
 
     @abstractmethod
     def store(self, batch: Batch) -> None:
-        """Store a batch's records, bury those that can't be stored, and note how far that is.
+        """Store the records of a batch, dead-letter those that can't be stored, and record the new offsets.
 
         Raises:
-            AwayError: some or all of it is not stored.
-            OvertakenError: it was another consumer's to store.
+            UnreachableError: some or all of it is not stored.
+            OvertakenError: another consumer has stored it.
         """
 
     def has_read(self) -> bool:
-        """Tell whether offsets of the group are committed in Kafka."""
+        """Return whether offsets of the group are committed in Kafka."""
         [offsets] = self._admin.list_group_offsets([self.group]).values()
         return any(partition.topic == self.topic for partition in offsets)
 
-    def tell(self, lines: Sequence[str]) -> None:
-        """Have lines printed, of what is done and stays so.
+    def print_later(self, lines: Sequence[str]) -> None:
+        """Print lines about what is done, after the service has committed it.
 
-        Not at once: a terminal that was stopped with Ctrl-S is no reason to begin anew.
+        Not at once: a terminal that was stopped with Ctrl-S is no reason to start over.
         """
         self._lines += lines
 
-    def rest(self) -> None:  # noqa: B027, a subclass that has nothing to do then need not say so
+    def idle(self) -> None:  # noqa: B027, a subclass may have nothing to do
         """Do what can wait until nothing comes."""
 
     def run(self) -> None:
-        """Store records until a stop is requested; wait for Kafka and for the service where these are away.
+        """Store records until a stop is requested; wait while Kafka or the service is unreachable.
 
         Raises:
-            PipelineError: a person has to mend something first.
+            PipelineError: a person has to fix something first.
         """
-        tell_when_away(self._servers)
-        subscribe(self.consumer, self.topic, listener=_Forget(self.forget))
+        report_outages(self._servers)
+        subscribe(self.consumer, self.topic, listener=_DropPositions(self.drop_positions))
         failures = 0
         while not self._stop.requested:
             self._print()
             try:
-                # A server that neither answers nor closes the connection is not away for its client, nor is
-                # Kafka where it does not answer the end of a transaction: both wait without a limit.
+                # The client of a server that neither answers nor closes the connection waits without a limit,
+                # and so does Kafka's, at the end of a transaction.
                 with self._watchdog.watch(f"Storing in {self.service}"):
                     self.open()
                     works = self._step()
                 if failures and works:
-                    say(f"{self.service} is back.")
+                    log.info(f"{self.service} is reachable again.")
                     failures = 0
-            except AwayError as error:
+            except UnreachableError as error:
                 if not failures:
-                    say(printable(f"{self.service} is away ({error}); waiting for it."))
-                self._begin_anew()
+                    log.warning(printable(f"{self.service} is unreachable ({error}); waiting for it."))
+                self._start_over()
                 self._stop.wait(PAUSES[min(failures, len(PAUSES) - 1)])
                 failures += 1
             except OvertakenError:
-                self._begin_anew()
+                self._start_over()
             except KafkaError as error:
                 if isinstance(error, FINAL_ERRORS):
-                    raise PipelineError(told(error)) from error
-                self._begin_anew()
+                    raise PipelineError(describe(error)) from error
+                self._start_over()
                 self._stop.wait(PAUSES[0])
         self._finish()
 
     def _step(self) -> bool:
-        """Store what comes; give back whether the service has shown that it works."""
+        """Store what comes; return whether the service has shown that it works."""
         batch = self.consumer.poll(timeout_ms=POLL_MS, max_records=self.batch_records)
         fresh = self.consumer.assignment() - self.positions.keys()
         for partition in fresh:
             self.positions[partition] = self.next_offset(partition)
             self.consumer.seek(partition, self.positions[partition])
-            batch.pop(partition, None)  # read from where Kafka thinks that we are
+            batch.pop(partition, None)  # read from the position that Kafka has for the group
         if batch:
             self.store(batch)
             return True
-        self.rest()
-        self._look_for_a_new_topic()
+        self.idle()
+        self._check_for_a_recreated_topic()
         return not fresh
 
-    def _look_for_a_new_topic(self) -> None:
-        """The client does not notice one: it reads by name, and goes on at its old offset."""
-        if time.monotonic() < self._next_look:
+    def _check_for_a_recreated_topic(self) -> None:
+        """The client does not notice one: it reads by name, and continues at its old offset."""
+        if time.monotonic() < self._next_check:
             return
-        self._next_look = time.monotonic() + LOOK_SECONDS
+        self._next_check = time.monotonic() + CHECK_SECONDS
         if topic_id(self._admin, self.topic) not in (None, self.topic_id):
             self._print()
-            self._begin_anew()
-            restart_process(f"Topic {self.topic} was deleted and made anew")
+            self._start_over()
+            restart_process(f"Topic {self.topic} was deleted and recreated")
 
-    def bury(self, letters: Sequence[Letter]) -> None:
-        """Send what can't be stored to the dead letter queue, and return when Kafka has it.
+    def dead_letter(self, letters: Sequence[Letter]) -> None:
+        """Send records that can't be stored to the dead letter queue, and return when Kafka has them.
 
         Args:
-            letters: records and why they can't be stored.
+            letters: the records and the reasons.
 
         Raises:
-            KafkaError: Kafka may not have it.
+            KafkaError: Kafka may not have them.
         """
         if not letters:
             return
         if self._letters is None:
-            self._letters = TransactionalProducer(
-                self._servers, f"{self.group}-{socket.gethostname()}-{uuid.uuid4()}"
-            )
+            self._letters = self._new_producer()
         partitions = count_partitions(self.consumer, self._dlq)
         self._letters.begin()
         for record, error in letters:
@@ -253,47 +245,60 @@ class StoringConsumer(ABC):
             )
         self._letters.commit()
 
+    def _new_producer(self) -> TransactionalProducer:
+        producer = KafkaProducer(
+            **connection_settings(self._servers),
+            transactional_id=f"{self.group}-{socket.gethostname()}-{uuid.uuid4()}",
+            transaction_timeout_ms=10_000,
+            delivery_timeout_ms=8_000,  # a letter that arrives later would come too late for its transaction
+            request_timeout_ms=5_000,
+            max_block_ms=10_000,
+            value_serializer=BytesOrNull(),  # a letter may have neither key nor value
+            max_request_size=100 * 1024 * 1024,  # the topic decides which letter is too large
+        )
+        return TransactionalProducer(producer)
+
     def _print(self) -> None:
         if self._lines:
             print("\n".join(self._lines), flush=True)
         self._lines.clear()
 
-    def forget(self) -> None:
-        """Forget where we are: whoever knows it is asked anew."""
+    def drop_positions(self) -> None:
+        """Drop all positions; they are asked for again."""
         self.positions.clear()
 
-    def _begin_anew(self) -> None:
-        """Whatever we know may be wrong now, and whatever we hold open may be of no use."""
-        self.forget()
+    def _start_over(self) -> None:
+        """Drop all that may be wrong now: positions and connections."""
+        self.drop_positions()
         self.close()
         if self._letters:
             self._letters.close()
             self._letters = None
 
     def _finish(self) -> None:
-        with suppress(AwayError, OvertakenError, KafkaError):
-            self.rest()
+        with suppress(UnreachableError, OvertakenError, KafkaError):
+            self.idle()
         self._print()
-        self._begin_anew()
+        self._start_over()
         close(self.consumer)
-        say("Stopped.")
+        log.info("Stopped.")
 
 
-class _Forget(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has no types
-    """Partitions come and go; where to go on in those that come, others may have changed."""
+class _DropPositions(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has no types
+    """When partitions are assigned or revoked, other consumers may have changed their offsets."""
 
-    def __init__(self, forget: Callable[[], None]) -> None:
-        self._forget = forget
+    def __init__(self, drop_positions: Callable[[], None]) -> None:
+        self._drop_positions = drop_positions
 
     def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
-        """Forget."""
-        self._forget()
+        """Drop them."""
+        self._drop_positions()
 
     def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
-        """Forget."""
-        self._forget()
+        """Drop them."""
+        self._drop_positions()
 
 
-def buried_line(record: ConsumerRecord, error: UnstorableError) -> str:
-    """Give the line that tells of a dead letter."""
-    return f"    [DLQ] {record.topic}[{record.partition}]@{record.offset}: {printable(str(error))}"
+def dlq_line(record: ConsumerRecord, error: UnstorableError) -> str:
+    """Return the line that reports a dead letter."""
+    return f"    [DLQ] {place_of(record)}: {printable(str(error))}"

@@ -1,16 +1,13 @@
 """Stores products in OpenSearch: one document a product, its URL as id, in its newest state.
 
-A document's version is the offset of the record that it was made of. So it does no harm when records are
-stored twice, by this consumer or by one that was thought dead: an older state never replaces a newer one.
+A document's version is the offset of its record. So records that are stored twice, by this consumer or by one
+that was taken for dead, do no harm: an older state never replaces a newer one.
 """
 
 import argparse
-import logging
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,19 +18,18 @@ from kafka.structs import OffsetAndMetadata
 from opensearchpy import ConnectionError as NoConnectionError
 from opensearchpy import OpenSearch, OpenSearchException, RequestError, TransportError
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project, from wherever this is started
-
-from pipeline.process import PipelineError, Stop, run
-from pipeline.status import say
+from pipeline.cli.process import PipelineError, Stop
+from pipeline.cli.status import log
+from pipeline.client.errors import run_kafka_script
 from pipeline.text import printable
 from workshops.musinsa.config import OPENSEARCH
 from workshops.musinsa.consumer import (
-    AwayError,
     Batch,
     Letter,
     StoringConsumer,
-    buried_line,
+    UnreachableError,
     consumer_parser,
+    dlq_line,
 )
 from workshops.musinsa.kinds import UnstorableError, decode
 
@@ -49,13 +45,11 @@ DOCUMENT_ERRORS = (
 )
 INDEX_EXISTS = "resource_already_exists_exception"
 MAX_REASON = 200
-REFUSALS = (400, 401, 403)  # of a whole request: trying again would be refused again
+REFUSED_STATUSES = (400, 401, 403)  # of a whole request: another attempt would be refused, too
 EXAMPLES = """
-    python3 workshops/musinsa/consumer_opensearch.py
-    python3 workshops/musinsa/consumer_opensearch.py --topic analytics-events
+    python -m workshops.musinsa.consumer_opensearch
+    python -m workshops.musinsa.consumer_opensearch --topic analytics-events
 """
-
-logging.getLogger("opensearch").setLevel(logging.CRITICAL)  # we say in one line what it says in many
 
 
 class OpenSearchConsumer(StoringConsumer):
@@ -81,45 +75,45 @@ class OpenSearchConsumer(StoringConsumer):
 
     @property
     def batch_records(self) -> int:
-        """Those that are missing to the next commit."""
+        """The number of records up to the next commit."""
         return COMMIT_EVERY - self._stored
 
     def open(self) -> None:
-        """Make the index where it is missing."""
+        """Create the index where it is missing."""
         if self._ready:
             return
-        with _told_by_opensearch():
+        with _opensearch_errors():
             if not self._client.indices.exists(index=self.topic):
                 if self.has_read():
                     raise PipelineError(
-                        f"There is no index {self.topic}, but the group {self.group} has read of the topic. "
+                        f"There is no index {self.topic}, but the group {self.group} has read the topic. "
                         "Start this with another --group, and it fills the index from the first record on."
                     )
                 self._make_index()
             [found] = self._client.indices.get_mapping(index=self.topic).values()
         made_for = found["mappings"].get("_meta", {}).get("topic_id")
         if made_for is None:
-            raise PipelineError(f"The index {self.topic} was not made by this consumer. Delete it.")
+            raise PipelineError(f"The index {self.topic} was not created by this consumer. Delete it.")
         if made_for != self.topic_id:
             raise PipelineError(
-                f"The index {self.topic} was made from another topic of that name, deleted since: its "
-                "versions are offsets of that one. "
+                f"The index {self.topic} was filled from another topic of that name, deleted since: its "
+                "versions are offsets of that topic. "
                 f"Delete {self.topic}-1, and start this with another --group."
             )
         self._ready = True
 
     def close(self) -> None:
-        """Look at the index once more at the next open()."""
+        """Check the index again at the next open()."""
         self._ready = False
 
-    def forget(self) -> None:
-        """Commit nothing of what others may have gone on with."""
-        super().forget()
+    def drop_positions(self) -> None:
+        """Commit nothing in partitions that others may have continued with."""
+        super().drop_positions()
         self._stored = 0
         self._uncommitted.clear()
 
     def next_offset(self, partition: TopicPartition) -> int:
-        """Ask Kafka where to go on."""
+        """Ask Kafka for the committed offset."""
         return self.consumer.committed(partition, timeout_ms=REQUEST_SECONDS * 1000) or 0
 
     def store(self, batch: Batch) -> None:
@@ -139,31 +133,31 @@ class OpenSearchConsumer(StoringConsumer):
             elif answer["error"]["type"] == NEWER_EXISTS and self._comparable(identity, record):
                 lines.append(f"    🔍 OpenSearch has a newer state: {printable(identity)}")
             else:
-                letters.append((record, UnstorableError(_told(answer["error"]))))
-        # Before the commit: killed in between, a letter is sent a second time, but none is missing.
-        self.bury(letters)
-        self.tell([*lines, *(buried_line(*letter) for letter in letters)])
+                letters.append((record, UnstorableError(_describe(answer["error"]))))
+        # Before the commit: after a kill in between, a letter is sent a second time, but none is missing.
+        self.dead_letter(letters)
+        self.print_later([*lines, *(dlq_line(*letter) for letter in letters)])
         for partition, records in batch.items():
             self._uncommitted[partition] = OffsetAndMetadata(records[-1].offset + 1)
             self._stored += len(records)
         if self._stored >= COMMIT_EVERY:
             self._commit()
 
-    def rest(self) -> None:
+    def idle(self) -> None:
         """Commit what is stored and not committed yet."""
         if self._uncommitted:
             self._commit()
 
     def _commit(self) -> None:
         self.consumer.commit(self._uncommitted, timeout_ms=REQUEST_SECONDS * 1000)
-        self.tell([f"    📝 오프셋 커밋: {self._stored}건 처리됨"])
+        self.print_later([f"    📝 오프셋 커밋: {self._stored}건 처리됨"])
         self._stored = 0
         self._uncommitted.clear()
 
     def _index(
         self, documents: list[tuple[ConsumerRecord, dict[str, Any]]]
     ) -> list[tuple[ConsumerRecord, dict[str, Any], dict[str, Any]]]:
-        """Send documents; give back with each what OpenSearch made of it."""
+        """Send documents; return each with OpenSearch's answer."""
         if not documents:
             return []
         lines: list[dict[str, Any]] = []
@@ -178,17 +172,19 @@ class OpenSearchConsumer(StoringConsumer):
                 }
             })  # fmt: skip
             lines.append({**document, PARTITION_FIELD: record.partition})
-        with _told_by_opensearch():
+        with _opensearch_errors():
             items = self._client.bulk(body=lines, params={"require_alias": "true"})["items"]
         answers = [item["index"] for item in items]
         for answer in answers:
             if answer["status"] >= 300 and answer["error"]["type"] not in DOCUMENT_ERRORS:
-                raise AwayError(_told(answer["error"]))  # not about this document: a full disk, a lost shard
+                raise UnreachableError(
+                    _describe(answer["error"])
+                )  # not about this document: a full disk, a lost shard
         return [(*document, answer) for document, answer in zip(documents, answers, strict=True)]
 
     def _comparable(self, identity: str, record: ConsumerRecord) -> bool:
-        """Tell whether the newer document comes from the same partition; only there offsets tell the age."""
-        with _told_by_opensearch():
+        """Return whether the newer document is of the same partition: only there offsets can be compared."""
+        with _opensearch_errors():
             found = self._client.get(index=self.topic, id=identity, _source_includes=[PARTITION_FIELD])
         return bool(found["_source"].get(PARTITION_FIELD) == record.partition)
 
@@ -196,7 +192,8 @@ class OpenSearchConsumer(StoringConsumer):
         fields = {name: {"type": field.opensearch} for name, field in self.kind.fields.items()}
         body = {
             # Under an alias, as only an alias can be required: an index that is deleted while we write would
-            # come back by itself, without its earlier documents and with types that OpenSearch guesses.
+            # be created again by the next write, without earlier documents and with types that OpenSearch
+            # guesses.
             "aliases": {self.topic: {}},
             "settings": {"number_of_replicas": 0},
             "mappings": {
@@ -213,22 +210,22 @@ class OpenSearchConsumer(StoringConsumer):
 
 
 @contextmanager
-def _told_by_opensearch() -> Iterator[None]:
+def _opensearch_errors() -> Iterator[None]:
     try:
         yield
     except NoConnectionError as error:
-        raise AwayError(f"no connection: {error.error}") from error
+        raise UnreachableError(f"no connection: {error.error}") from error
     except TransportError as error:
-        if error.status_code in REFUSALS:
+        if error.status_code in REFUSED_STATUSES:
             raise PipelineError(f"OpenSearch refused: {error.error}") from error
-        raise AwayError(f"{error.status_code} {error.error}") from error
+        raise UnreachableError(f"{error.status_code} {error.error}") from error
     except OpenSearchException as error:  # what answers is not OpenSearch
         raise PipelineError(f"OpenSearch can't be used: {error}") from error
 
 
-def _told(error: Mapping[str, Any]) -> str:
-    told = f"{error['type']}: {error['reason']}"
-    return told if len(told) <= MAX_REASON else f"{told[:MAX_REASON]}…"
+def _describe(error: Mapping[str, Any]) -> str:
+    reason = f"{error['type']}: {error['reason']}"
+    return reason if len(reason) <= MAX_REASON else f"{reason[:MAX_REASON]}…"
 
 
 def _url(text: str) -> str:
@@ -242,7 +239,7 @@ def _url(text: str) -> str:
 
 
 def main() -> None:
-    """Store until told to stop."""
+    """Store until a stop is requested."""
     parser = consumer_parser(__doc__, EXAMPLES, "opensearch")
     parser.add_argument(
         "--url",
@@ -253,10 +250,10 @@ def main() -> None:
     options = parser.parse_args()
     group = options.group or f"{options.topic}-opensearch"
     consumer = OpenSearchConsumer(options.bootstrap_servers, options.topic, group, Stop(), options.url)
-    say(f"Storing {options.topic} at {options.bootstrap_servers} in OpenSearch; Ctrl-C to stop.")
+    log.info(f"Storing {options.topic} at {options.bootstrap_servers} in OpenSearch; Ctrl-C to stop.")
     print("🔍 OpenSearch Consumer:", flush=True)
     consumer.run()
 
 
 if __name__ == "__main__":
-    run(main)
+    run_kafka_script(main)

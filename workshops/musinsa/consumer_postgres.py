@@ -1,14 +1,12 @@
-"""Stores products in PostgreSQL: the newest state of each, whatever dies when.
+"""Stores products in PostgreSQL: the newest state of each, whatever fails when.
 
-The rows and the offsets of a batch are written in one database transaction, so the database itself knows how
-far it is; the offsets that Kafka keeps for the group are only there to be looked at.
+The rows and the offsets of a batch are written in one database transaction. So the database has the true
+offsets; those that Kafka keeps for the group are for monitoring only.
 """
 
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -18,37 +16,36 @@ from kafka.structs import OffsetAndMetadata
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project, from wherever this is started
-
-from pipeline.process import PipelineError, Stop, run
-from pipeline.status import say
+from pipeline.cli.process import PipelineError, Stop
+from pipeline.cli.status import log
+from pipeline.client.errors import run_kafka_script
 from pipeline.text import printable
 from workshops.musinsa.config import POSTGRES
 from workshops.musinsa.consumer import (
-    AwayError,
     Batch,
     Letter,
     OvertakenError,
     StoringConsumer,
-    buried_line,
+    UnreachableError,
     consumer_parser,
+    dlq_line,
 )
 from workshops.musinsa.kinds import Kind, UnstorableError, decode
 
 BATCH_RECORDS = 500
 MAX_NAME = 63  # letters of a table's name
 CONNECT_SECONDS = 5
-# A consumer that hangs in the middle of a transaction must not hold up the one that takes over.
+# A consumer that hangs in the middle of a transaction must not block the one that takes over.
 SESSION = {
     "lock_timeout": "10s",
     "statement_timeout": "30s",
     "idle_in_transaction_session_timeout": "30s",
 }
 # A connection that is refused has no SQLSTATE, only words.
-REFUSALS = ("authentication failed", "does not exist", "no pg_hba.conf entry")
-ROLLED_BACK = "40"  # the class of SQLSTATE for transactions that got into each other's way: a deadlock
+REFUSED_WORDS = ("authentication failed", "does not exist", "no pg_hba.conf entry")
+ROLLED_BACK = "40"  # the class of SQLSTATE for conflicting transactions, such as a deadlock
 TOO_LARGE = "54"  # the class of SQLSTATE for what exceeds one of PostgreSQL's limits
-# Of each row: which record it was made of.
+# Columns of each row: the place of its record.
 PLACE = {"kafka_topic_id": "uuid", "kafka_partition": "integer", "kafka_offset": "bigint"}
 MAKE_OFFSETS = """
     CREATE TABLE IF NOT EXISTS kafka_offsets (
@@ -67,14 +64,14 @@ FIRST_OFFSET = """
 NEXT_OFFSET = """
     SELECT next_offset FROM kafka_offsets WHERE consumer_group = %s AND topic_id = %s AND partition = %s
 """
-# Only from where we are: whoever comes second finds that somebody else went on, and stores nothing.
+# Compare and set: of two consumers with the same position, the second one stores nothing.
 ADVANCE = """
     UPDATE kafka_offsets SET next_offset = %s
     WHERE consumer_group = %s AND topic_id = %s AND partition = %s AND next_offset = %s
 """
 EXAMPLES = """
-    python3 workshops/musinsa/consumer_postgres.py
-    python3 workshops/musinsa/consumer_postgres.py --topic analytics-events
+    python -m workshops.musinsa.consumer_postgres
+    python -m workshops.musinsa.consumer_postgres --topic analytics-events
 """
 
 
@@ -104,10 +101,10 @@ class PostgresConsumer(StoringConsumer):
         self._upsert = _upsert(table, self.kind)
 
     def open(self) -> None:
-        """Connect, and make the tables that are missing."""
+        """Connect, and create the tables that are missing."""
         if self._connection:
             return
-        with _told_by_postgres():
+        with _postgres_errors():
             self._connection = psycopg.connect(
                 self._dsn, autocommit=True, connect_timeout=CONNECT_SECONDS, client_encoding="utf8",
                 options=" ".join(f"-c {name}={value}" for name, value in SESSION.items()),
@@ -115,7 +112,7 @@ class PostgresConsumer(StoringConsumer):
             if (encoding := self._connection.info.parameter_status("server_encoding")) != "UTF8":
                 raise PipelineError(f"The database holds {encoding}, which has no Korean: use one in UTF8.")
             with self._connection.transaction():
-                # IF NOT EXISTS does not help against another consumer that makes them at the same moment.
+                # IF NOT EXISTS fails when another consumer creates the tables at the same moment.
                 self._connection.execute("SELECT pg_advisory_xact_lock(hashtext('kafka_offsets'))")
                 self._connection.execute(MAKE_OFFSETS)
                 found = self._connection.execute(FIND_TABLE, (self._table,)).fetchone()
@@ -124,50 +121,50 @@ class PostgresConsumer(StoringConsumer):
                 if not found:
                     self._connection.execute(self._make_table)
                     self._connection.execute(self._name_topic)
-                    # Somebody dropped it: what was in it is to be stored once more.
+                    # The table is new or was dropped: store all records again.
                     self._connection.execute("DELETE FROM kafka_offsets WHERE topic = %s", (self.topic,))
 
     def close(self) -> None:
-        """Close the connection; what was not committed is undone."""
+        """Close the connection; what was not committed is rolled back."""
         if self._connection:
             self._connection.close()
             self._connection = None
 
     def next_offset(self, partition: TopicPartition) -> int:
-        """Ask the database where to go on."""
+        """Ask the database."""
         key = (self.group, self.topic_id, partition.partition)
-        with _told_by_postgres():
+        with _postgres_errors():
             self._open.execute(FIRST_OFFSET, (*key, self.topic))
             found = self._open.execute(NEXT_OFFSET, key).fetchone()
         return int(found[0]) if found else 0
 
     def store(self, batch: Batch) -> None:
-        """Write rows and offsets in one transaction, then tell of them."""
+        """Write rows and offsets in one transaction, then print them."""
         lines: list[str] = []
         letters: list[Letter] = []
         ends = {partition: records[-1].offset + 1 for partition, records in batch.items()}
-        with _told_by_postgres(), self._open.transaction():
+        with _postgres_errors(), self._open.transaction():
             self._advance(ends)
             for record in chain.from_iterable(batch.values()):
                 try:
                     done, identity = self._write(record)
                 except UnstorableError as error:
                     letters.append((record, error))
-                    lines.append(buried_line(record, error))
+                    lines.append(dlq_line(record, error))
                 else:
                     lines.append(f"    📝 {done}: {printable(identity)}")
                     lines.append(f"    ✅ 처리 완료: partition={record.partition}, offset={record.offset}")
-            # Before the commit: killed in between, a letter is sent a second time, but none is missing.
-            self.bury(letters)
+            # Before the commit: after a kill in between, a letter is sent a second time, but none is missing.
+            self.dead_letter(letters)
         self.positions.update(ends)
-        self.tell(lines)
+        self.print_later(lines)
         offsets = {partition: OffsetAndMetadata(end) for partition, end in ends.items()}
-        self.consumer.commit_async(offsets)  # for kafka-consumer-groups; nobody waits for it
+        self.consumer.commit_async(offsets)  # for kafka-consumer-groups; nothing depends on it
 
     @property
     def _open(self) -> "psycopg.Connection[tuple[Any, ...]]":
         if not self._connection:
-            raise AwayError("not connected")
+            raise UnreachableError("not connected")
         return self._connection
 
     def _advance(self, ends: Mapping[TopicPartition, int]) -> None:
@@ -177,7 +174,7 @@ class PostgresConsumer(StoringConsumer):
                 raise OvertakenError
 
     def _write(self, record: ConsumerRecord) -> tuple[str, str]:
-        """Insert or update a row; give back which of the two it was, and what the row is about."""
+        """Insert or update a row; return which of the two, and the identity of the row."""
         row = decode(self.kind, record.value)
         values = {name: Jsonb(value) if isinstance(value, dict) else value for name, value in row.items()}
         place = (self.topic_id, record.partition, record.offset)
@@ -209,8 +206,8 @@ def _make_table(table: sql.Identifier, kind: Kind) -> sql.Composed:
 def _upsert(table: sql.Identifier, kind: Kind) -> sql.Composed:
     names = [*kind.fields, *PLACE]
     return sql.SQL(
-        # Another group may tell the same story once more, from its beginning: an older record of the same
-        # partition changes nothing. xmax is the transaction that replaced a row; a new row has none.
+        # Another group may store the same records once more: an older record of the same partition changes
+        # nothing. xmax is the transaction that replaced a row; a new row has none.
         "INSERT INTO {0} AS stored ({1}) VALUES ({2}) ON CONFLICT ({3}) DO UPDATE SET {4} "
         "WHERE (stored.kafka_topic_id, stored.kafka_partition)"
         " IS DISTINCT FROM (EXCLUDED.kafka_topic_id, EXCLUDED.kafka_partition)"
@@ -226,21 +223,21 @@ def _upsert(table: sql.Identifier, kind: Kind) -> sql.Composed:
 
 
 @contextmanager
-def _told_by_postgres() -> Iterator[None]:
+def _postgres_errors() -> Iterator[None]:
     try:
         yield
-    except psycopg.ProgrammingError as error:  # no rights, a table that looks different: a person's to mend
+    except psycopg.ProgrammingError as error:  # no rights, or other columns: a person has to fix that
         raise PipelineError(f"PostgreSQL refused: {_reason(error)}") from error
     except psycopg.Error as error:
         if (error.sqlstate or "").startswith(ROLLED_BACK):
             raise OvertakenError from error
-        if any(words in str(error) for words in REFUSALS):
+        if any(words in str(error) for words in REFUSED_WORDS):
             raise PipelineError(f"PostgreSQL refused: {_reason(error)}") from error
-        raise AwayError(_reason(error)) from error
+        raise UnreachableError(_reason(error)) from error
 
 
 def _is_about_the_row(error: psycopg.Error) -> bool:
-    """Tell whether it is the row that can't be stored, or the server that can't store."""
+    """Return whether the row is the reason, not the server."""
     too_large = (error.sqlstate or "").startswith(TOO_LARGE)
     return too_large or isinstance(error, psycopg.DataError | psycopg.IntegrityError)
 
@@ -250,7 +247,7 @@ def _reason(error: psycopg.Error) -> str:
 
 
 def main() -> None:
-    """Store until told to stop."""
+    """Store until a stop is requested."""
     parser = consumer_parser(__doc__, EXAMPLES, "postgres")
     parser.add_argument(
         "--dsn", default=POSTGRES, help="PostgreSQL's address (default: $POSTGRES_DSN, else %(default)s)"
@@ -258,10 +255,10 @@ def main() -> None:
     options = parser.parse_args()
     group = options.group or f"{options.topic}-postgres"
     consumer = PostgresConsumer(options.bootstrap_servers, options.topic, group, Stop(), options.dsn)
-    say(f"Storing {options.topic} at {options.bootstrap_servers} in PostgreSQL; Ctrl-C to stop.")
+    log.info(f"Storing {options.topic} at {options.bootstrap_servers} in PostgreSQL; Ctrl-C to stop.")
     print("🐘 PostgreSQL Consumer:", flush=True)
     consumer.run()
 
 
 if __name__ == "__main__":
-    run(main)
+    run_kafka_script(main)

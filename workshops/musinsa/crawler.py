@@ -1,22 +1,18 @@
 """Reads a shop and prints its products, one JSON object a line.
 
-It starts at one page and follows the links on the same server. It keeps to the shop's robots.txt, says who it
-is, and pauses between two pages. A page that can't be read is told on stderr and left out.
+It starts at one page and follows the links on the same server. It obeys the shop's robots.txt, identifies
+itself, and pauses between two pages. A page that can't be read is reported on stderr and left out.
 """
 
 import argparse
-import sys
 import time
 from collections import deque
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project, from wherever this is started
-
-from pipeline.options import whole_number
-from pipeline.process import PipelineError, Stop, Stopped, run
-from pipeline.status import say
+from pipeline.cli.options import whole_number
+from pipeline.cli.process import PipelineError, Stop, Stopped, run
+from pipeline.cli.status import add_log_level, log
 from pipeline.text import json_text, printable
 from workshops.musinsa.config import CRAWL_URL
 from workshops.musinsa.shop import MovedError, PageError, Shop, SilentError, Sleep
@@ -24,11 +20,11 @@ from workshops.musinsa.shop_pages import absolute, parse_links, parse_product
 
 MAX_PAGES = 100
 MAX_LINKS = 1000  # of one page
-SILENT_PAGES = 3  # in a row: the shop is away
+SILENT_PAGES = 3  # in a row: the shop is unreachable
 EXAMPLES = """
 examples:
-  python3 workshops/musinsa/crawler.py
-  python3 workshops/musinsa/crawler.py --url http://localhost:8000/ --max-pages 5 | jq .name
+  python -m workshops.musinsa.crawler
+  python -m workshops.musinsa.crawler --url http://localhost:8000/ --max-pages 5 | jq .name
 
 the workshop's own shop, in another terminal:
   python3 -m http.server 8000 --bind 127.0.0.1 --directory workshops/musinsa/site
@@ -36,15 +32,15 @@ the workshop's own shop, in another terminal:
 
 
 def crawl(start_url: str, max_pages: int = MAX_PAGES, sleep: Sleep = time.sleep) -> Iterator[dict[str, Any]]:
-    """Give the products of a shop, page by page, as its pages show them: unchecked.
+    """Return the products of a shop, page by page, as its pages show them: unchecked.
 
     Args:
-        start_url: where to begin.
-        max_pages: how many pages to ask for at most.
+        start_url: the first page.
+        max_pages: the largest number of pages to request.
         sleep: waits so many seconds; what it raises ends the crawl.
 
     Raises:
-        PipelineError: the shop is away or does not want to be crawled, or the first page can't be read.
+        PipelineError: the shop is unreachable or forbids crawling, or the first page can't be read.
     """
     start = absolute(start_url, "")
     if not start:
@@ -64,11 +60,11 @@ def crawl(start_url: str, max_pages: int = MAX_PAGES, sleep: Sleep = time.sleep)
         except PageError as error:
             if url == start:
                 raise PipelineError(f"Nothing is crawled, as {start} can't be read: {error}") from error
-            say(printable(f"Left out: {url}: {error}"))
+            log.warning(printable(f"Left out: {url}: {error}"))
             silent = silent + 1 if isinstance(error, SilentError) else 0
             if silent == SILENT_PAGES:
                 raise PipelineError(
-                    f"The shop at {start} is away: {silent} pages in a row failed."
+                    f"The shop at {start} is unreachable: {silent} pages in a row failed."
                 ) from error
             continue
         else:
@@ -80,7 +76,7 @@ def crawl(start_url: str, max_pages: int = MAX_PAGES, sleep: Sleep = time.sleep)
         known.update(new)
         waiting.extend(new)
     if waiting:
-        say(f"Stopped after {asked} pages, the limit; {len(waiting)} more are known.")
+        log.info(f"Stopped after {asked} pages, the limit; {len(waiting)} more are known.")
 
 
 def main() -> None:
@@ -94,8 +90,9 @@ def main() -> None:
         type=whole_number(1),
         default=MAX_PAGES,
         metavar="N",
-        help="ask for no more pages than these (default: %(default)s)",
+        help="request at most so many pages (default: %(default)s)",
     )
+    add_log_level(parser)
     options = parser.parse_args()
     stop = Stop()
 

@@ -1,4 +1,4 @@
-"""What the two consumers store: of which topic, which fields, as what. Pure: knows no Kafka and no I/O."""
+"""What the two consumers store: the fields of each topic, and their types. Pure: no Kafka, no I/O."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from pipeline.connection import ANALYTICS_EVENTS
-from pipeline.events import AnalyticsEvent
+from pipeline.schema import AnalyticsEvent
+from pipeline.topics import ANALYTICS_EVENTS
 from workshops.musinsa.config import PRODUCTS
 from workshops.musinsa.products import PublishedProduct
 
 
 class Field(NamedTuple):
-    """The types of a field in both services."""
+    """The type of a field in both services."""
 
     postgres: str
     opensearch: str
@@ -24,8 +24,8 @@ class Kind:
     """The records of a topic, and how they are stored.
 
     Attributes:
-        schema: what a record's JSON has to be.
-        identity: the field that says what a record is about; a later record replaces an earlier one.
+        schema: of a record's JSON.
+        identity: the field that identifies the thing; a later record of it replaces an earlier one.
         fields: all fields of the schema.
     """
 
@@ -57,25 +57,25 @@ KINDS = {
             "source": Field("text", "keyword"),
             "user_id": Field("bigint", "long"),
             "occurred_at": Field("timestamptz", "date"),
-            "details": Field("jsonb", "flat_object"),  # other fields in each kind of event
+            "details": Field("jsonb", "flat_object"),  # other fields for each source
         },
     ),
 }
 
 
 class UnstorableError(ValueError):
-    """A record can't be stored; the message says why."""
+    """A record that can't be stored; the message is the reason."""
 
 
 def decode(kind: Kind, value: bytes | None) -> dict[str, Any]:
-    """Give the fields of a record.
+    """Return the fields of a record.
 
     Args:
-        kind: what the record has to be.
+        kind: of the record.
         value: of the record.
 
     Raises:
-        UnstorableError: it is something else.
+        UnstorableError: the value does not fit the schema.
     """
     if value is None:
         raise UnstorableError("The record has no value")

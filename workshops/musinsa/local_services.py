@@ -1,24 +1,22 @@
 """PostgreSQL and OpenSearch without Docker, for the two consumers of this workshop.
 
-They listen on localhost alone, 5432 and 9200 unless told otherwise, and keep their data until it is deleted.
+They listen on localhost alone, by default on 5432 and 9200, and keep their data until it is deleted.
 """
 
 import argparse
-import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project, from wherever this is started
-
-from pipeline.options import whole_number
-from pipeline.process import run
-from workshops.musinsa import local_opensearch, local_postgres
-from workshops.musinsa.local_opensearch import LocalOpenSearch
-from workshops.musinsa.local_postgres import LocalPostgres
+from pipeline.cli.options import whole_number
+from pipeline.cli.process import run
+from pipeline.cli.status import add_log_level
+from pipeline.local import opensearch as local_opensearch
+from pipeline.local import postgres as local_postgres
+from pipeline.local.opensearch import LocalOpenSearch
+from pipeline.local.postgres import LocalPostgres
 
 EXAMPLES = """examples:
-  python3 workshops/musinsa/local_services.py start
-  python3 workshops/musinsa/local_services.py start --postgres-port 5433
-  python3 workshops/musinsa/local_services.py stop
+  python -m workshops.musinsa.local_services start
+  python -m workshops.musinsa.local_services start --postgres-port 5433
+  python -m workshops.musinsa.local_services stop
 """
 
 
@@ -36,6 +34,7 @@ def main() -> None:
         "--opensearch-port", type=whole_number(1024, local_opensearch.HIGHEST_PORT),
         default=local_opensearch.DEFAULT_PORT, metavar="PORT", help="default: %(default)s",
     )  # fmt: skip
+    add_log_level(parser)
     options = parser.parse_args()
     postgres = LocalPostgres(options.postgres_port)
     opensearch = LocalOpenSearch(options.opensearch_port)

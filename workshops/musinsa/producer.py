@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -15,12 +14,13 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError
 from kafka.producer.future import FutureRecordMetadata
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project, from wherever this is started
-
-from pipeline.connection import client_settings, ensure_topics, flush
-from pipeline.options import option_parser
-from pipeline.process import PipelineError, Stop, run
-from pipeline.status import say
+from pipeline.cli.options import option_parser
+from pipeline.cli.process import PipelineError, Stop
+from pipeline.cli.status import log
+from pipeline.client.admin import ensure_topics
+from pipeline.client.errors import run_kafka_script
+from pipeline.client.producing import flush
+from pipeline.client.settings import connection_settings
 from pipeline.text import printable
 from workshops.musinsa.config import PARTITIONS, PRODUCTS
 from workshops.musinsa.products import check
@@ -28,7 +28,7 @@ from workshops.musinsa.products import check
 DELIVERY_SECONDS = 30.0
 CLOSE_SECONDS = 2.0
 EXAMPLES = """
-    python3 workshops/musinsa/crawler.py | python3 workshops/musinsa/producer.py
+    python -m workshops.musinsa.crawler | python -m workshops.musinsa.producer
 """
 
 
@@ -40,7 +40,7 @@ class Published(NamedTuple):
 
 
 class ProductProducer:
-    """Sends products and tells of each whether Kafka has it. Use it as a context manager."""
+    """Sends products and reports for each whether Kafka has it. Use it as a context manager."""
 
     def __init__(self, servers: str) -> None:
         """Connect.
@@ -53,7 +53,7 @@ class ProductProducer:
         """
         ensure_topics(servers, PRODUCTS, partitions=PARTITIONS)
         self._client = KafkaProducer(
-            **client_settings(servers),
+            **connection_settings(servers),
             acks="all",
             delivery_timeout_ms=int(DELIVERY_SECONDS * 1000),
         )
@@ -66,13 +66,13 @@ class ProductProducer:
             self._client.close(timeout=CLOSE_SECONDS)
 
     def publish(self, product: Mapping[str, Any]) -> bool:
-        """Send a product and wait until the broker has it; give back whether it has."""
+        """Send a product and wait for the broker; return whether it has the product."""
         return self.publish_all([product]).succeeded == 1
 
     def publish_all(self, products: Iterable[Mapping[str, Any]]) -> Published:
-        """Send products together, which is faster than one by one, and count what became of them."""
+        """Send products together, which is faster than one by one, and count the outcomes."""
         futures = [self._send(product) for product in products]
-        with suppress(KafkaTimeoutError):  # what is still on its way counts as failed
+        with suppress(KafkaTimeoutError):  # what is still in flight counts as failed
             flush(self._client, DELIVERY_SECONDS)
         succeeded = sum(future is not None and future.succeeded() for future in futures)
         return Published(succeeded, len(futures) - succeeded)
@@ -80,11 +80,11 @@ class ProductProducer:
     def _send(self, product: Mapping[str, Any]) -> FutureRecordMetadata | None:
         try:
             value = msgspec.json.encode({**product, "published_at": datetime.now(timezone.utc)})
-            # The key keeps what is said of one product in one partition, and so in order.
+            # The key keeps all records of one product in one partition, and so in order.
             return self._client.send(PRODUCTS, key=str(product["url"]).encode(), value=value)
-        # Such as one that is too large, has no URL, or that JSON has no words for.
+        # Such as one that is too large, has no URL, or can't be written as JSON.
         except (KafkaError, KeyError, TypeError, ValueError) as error:
-            say(f"Not published: {type(error).__name__}: {error}")
+            log.warning(f"Not published: {type(error).__name__}: {error}")
             return None
 
 
@@ -106,18 +106,18 @@ def publish_products(products: Iterable[Mapping[str, Any]], servers: str) -> Pub
 
 
 def read_products(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """Give the products of JSON lines; what is none is told and left out."""
+    """Return the products of JSON lines; a line that is no product is reported and left out."""
     for line in lines:
         try:
             yield msgspec.to_builtins(check(msgspec.json.decode(line, type=dict[str, Any])))
         except msgspec.DecodeError as error:
-            say(printable(f"Left out: {error}: {line.strip()}"))
+            log.warning(printable(f"Left out: {error}: {line.strip()}"))
 
 
 def main() -> None:
-    """Publish what stdin holds."""
+    """Publish the products on stdin."""
     servers = option_parser(__doc__, EXAMPLES).parse_args().bootstrap_servers
-    Stop()  # Ctrl-C ends this within seconds, whatever it waits for
+    Stop()  # Ctrl-C ends the process within seconds, whatever it waits for
     published = publish_products(read_products(sys.stdin), servers)
     print(f"Published: {published.succeeded}, failed: {published.failed}")
     if published.failed:
@@ -125,4 +125,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_kafka_script(main)

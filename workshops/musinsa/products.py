@@ -36,13 +36,13 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
     image_url: Address | None = None
 
     def __post_init__(self) -> None:
-        """Check what a pattern can't; msgspec tells it as a ValidationError."""
+        """Check what a pattern can't; msgspec reports it as a ValidationError."""
         if len(self.url.encode()) > MAX_ID_BYTES:
             raise ValueError(f"`url` is longer than {MAX_ID_BYTES} bytes")
 
 
 class PublishedProduct(Product, frozen=True, kw_only=True):
-    """A product as it stands in the topic.
+    """A product as it is in the topic.
 
     Attributes:
         published_at: when it was sent, with offset.
@@ -52,12 +52,12 @@ class PublishedProduct(Product, frozen=True, kw_only=True):
 
 
 def check(product: Mapping[str, Any]) -> Product:
-    """Give a crawled product, checked.
+    """Check a crawled product.
 
     Args:
         product: its fields.
 
     Raises:
-        msgspec.ValidationError: a field is missing or wrong; the message says which.
+        msgspec.ValidationError: a field is missing or wrong; the message names it.
     """
     return msgspec.convert(product, Product)

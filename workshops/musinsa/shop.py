@@ -12,11 +12,11 @@ from bs4.dammit import UnicodeDammit
 from protego import Protego
 from urllib3.exceptions import HTTPError
 
-from pipeline.process import PipelineError
+from pipeline.cli.process import PipelineError
 from workshops.musinsa.shop_pages import absolute
 
 USER_AGENT = "kafka-workshop-musinsa/1.0 (a learning exercise; reads few pages, slowly)"
-MIN_DELAY = 0.5  # seconds between two requests, where robots.txt asks for no longer ones
+MIN_DELAY = 0.5  # seconds between two requests, unless robots.txt asks for more
 MAX_DELAY = 15.0  # a shop that asks for more does not want to be crawled
 MAX_BYTES = 1_000_000
 CHUNK_BYTES = 65_536
@@ -35,11 +35,11 @@ class PageError(Exception):
 
 
 class SilentError(PageError):
-    """The shop did not answer, or only that it has no time."""
+    """The shop did not answer, or answered that it is busy."""
 
 
 class MovedError(Exception):
-    """A page that is at another address of the same server.
+    """A page has moved to another address on the same server.
 
     Attributes:
         target: that address.
@@ -51,24 +51,24 @@ class MovedError(Exception):
 
 
 class Shop:
-    """A web server and what it asks of a crawler."""
+    """A web server, read as its robots.txt asks."""
 
     def __init__(self, url: str, sleep: Sleep = time.sleep) -> None:
         """Read the shop's robots.txt.
 
         Args:
-            url: any page of it.
+            url: any page of the shop.
             sleep: waits so many seconds.
 
         Raises:
-            PipelineError: the shop does not answer or does not want to be crawled.
+            PipelineError: the shop is unreachable, or does not want to be crawled.
         """
         self._origin = _origin(url)
         self._sleep = sleep
         self._next = 0.0
         self._session = requests.Session()
-        self._session.trust_env = False  # no password of ~/.netrc goes to a shop
-        # What is compressed may be far larger than MAX_BYTES once it is not.
+        self._session.trust_env = False  # send no password from ~/.netrc to a shop
+        # A compressed page may be far larger than MAX_BYTES when it is decompressed.
         self._session.headers.update(
             {"User-Agent": USER_AGENT, "Accept": "text/html", "Accept-Encoding": "identity"}
         )
@@ -82,21 +82,21 @@ class Shop:
                 f"we wait {MAX_DELAY:.0f} s at most."
             )
         self._delay = max(MIN_DELAY, asked)
-        self._next += self._delay - MIN_DELAY  # robots.txt was the first page that we read
+        self._next += self._delay - MIN_DELAY  # the delay counts from robots.txt on
 
     def has(self, url: str) -> bool:
-        """Tell whether an address is on this server."""
+        """Return whether an address is on this server."""
         return _origin(url) == self._origin
 
     def allows(self, url: str) -> bool:
-        """Tell whether robots.txt lets us read a page."""
+        """Return whether robots.txt allows us to read a page."""
         return bool(self._rules.can_fetch(url, USER_AGENT))
 
     def page(self, url: str) -> str:
         """Read a page.
 
         Raises:
-            MovedError: it is somewhere else on this server.
+            MovedError: it has moved to another address on this server.
             PageError: it can't be read, or is no HTML.
         """
         with self._ask(url) as response:
@@ -114,7 +114,7 @@ class Shop:
             return _decode(_body(response), kind.get_content_charset())
 
     def _read_rules(self) -> Protego:
-        """Read robots.txt with a parser that keeps to RFC 9309: Python's own knows no `*` in a path."""
+        """Read robots.txt with a parser that follows RFC 9309: Python's own ignores `*` in a path."""
         url = urljoin(self._origin, "/robots.txt")
         try:
             with self._ask(url) as response:
@@ -125,14 +125,14 @@ class Shop:
                     return Protego.parse("")  # there is none, so all is allowed (RFC 9309, 2.3.1.3)
                 raise PageError(_answer(response))
         except PageError as error:
-            # Not known is not allowed (RFC 9309, 2.3.1.4). This is also where a shop that is away is noticed.
+            # Unreadable rules forbid all (RFC 9309, 2.3.1.4). An unreachable shop is noticed here, too.
             raise PipelineError(
                 f"Nothing is crawled, as {url} can't be read: {error}. Is the shop up? The workshop's own: "
                 "`python3 -m http.server 8000 --bind 127.0.0.1 --directory workshops/musinsa/site`"
             ) from error
 
     def _ask(self, url: str) -> requests.Response:
-        """Ask for a page, again where the shop has no time; the body of the answer is still to be read."""
+        """Request a page, again while the shop is busy; the body of the answer is still to be read."""
         for number in range(TRIES):
             self._sleep(max(0.0, self._next - time.monotonic()))
             self._next = time.monotonic() + self._delay
@@ -147,13 +147,13 @@ class Shop:
             response.close()
             wait = _retry_after(response, otherwise=BACKOFF_SECONDS * 2**number)
             if wait > MAX_WAIT_SECONDS:
-                break  # to ask again earlier than we are asked to would be worse than to leave the page out
+                break  # leave the page out rather than ask again earlier than the shop wants
             self._next = time.monotonic() + max(self._delay, wait)
         raise SilentError(_answer(response))
 
 
 def _origin(url: str) -> str:
-    """Give what robots.txt holds for: scheme, host and port."""
+    """Return the part of an address that one robots.txt covers: scheme, host and port."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
 
@@ -164,7 +164,7 @@ def _body(response: requests.Response) -> bytes:
     body = bytearray()
     deadline = time.monotonic() + PAGE_SECONDS
     try:
-        # read1() gives what has come; other ways wait for a whole chunk, however slowly it drips.
+        # read1() returns what has arrived; read() would wait for a whole chunk, however slowly it arrives.
         while chunk := response.raw.read1(CHUNK_BYTES):
             body += chunk
             if len(body) > MAX_BYTES:
@@ -177,12 +177,12 @@ def _body(response: requests.Response) -> bytes:
 
 
 def _decode(body: bytes, charset: str | None) -> str:
-    """Give text: in the charset that the server names, else the page, else as it looks."""
+    """Decode a page: by the charset that the server names, else the one that the page names, else a guess."""
     return UnicodeDammit(body, [charset] if charset else [], is_html=True).unicode_markup or ""
 
 
 def _retry_after(response: requests.Response, otherwise: float) -> float:
-    """Give the seconds that the shop wants us to wait: it says a number or a date."""
+    """Return the seconds that the shop wants us to wait; its header has a number or a date."""
     text = response.headers.get("Retry-After", "")
     if text.isascii() and text.isdigit():
         return float(text)
@@ -197,7 +197,7 @@ def _answer(response: requests.Response) -> str:
 
 
 def _cause(error: BaseException) -> str:
-    """Give what is at the bottom of an error of requests, in a few words."""
+    """Return the root cause of an error of requests, in a few words."""
     while inner := error.__cause__ or error.__context__:
         error = inner
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()

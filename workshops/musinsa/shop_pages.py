@@ -1,7 +1,7 @@
-"""What a shop's page says: its product and its links. Pure: reads HTML, knows no network.
+"""Parses a shop's page: its product and its links. Pure: reads HTML, knows no network.
 
-A shop writes its products into its pages twice: for people, and for search engines and messengers, as JSON-LD
-(schema.org Product) or OpenGraph tags. The second is read here: it stays when the shop gets a new look.
+A shop's page has its product twice: for people, and for search engines and messengers, as JSON-LD (schema.org
+Product) or OpenGraph tags. The latter are read here: they stay the same when the shop gets a new design.
 """
 
 import re
@@ -18,14 +18,14 @@ DIGITS = re.compile(r"(\d{1,12}|\d{1,3}(,\d{3}){1,3})(\.0+)?")
 
 
 def parse_product(html: str, url: str) -> dict[str, Any] | None:
-    """Give the product that a page shows, as far as the page tells it: products.py checks it.
+    """Return the product that a page shows, as far as it shows one: products.py checks it.
 
     Args:
         html: the page.
-        url: where it was found; the product's own, too, unless the page names another one.
+        url: the page's address; the product has the same one, unless the page names another.
 
     Returns:
-        The fields of a product that were found; None where the page shows none.
+        The fields that were found; None where the page shows no product.
     """
     page = BeautifulSoup(html, "lxml")
     tags = _tags(page)
@@ -50,11 +50,11 @@ def parse_product(html: str, url: str) -> dict[str, Any] | None:
 
 
 def parse_links(html: str, url: str) -> list[str]:
-    """Give the addresses that a page links to, each once, in its order.
+    """Return the addresses that a page links to, each once, in their order.
 
     Args:
         html: the page.
-        url: where it was found.
+        url: the page's address.
     """
     links = BeautifulSoup(html, "lxml").find_all("a", href=True)
     found = (absolute(url, str(link["href"])) for link in links)
@@ -62,25 +62,25 @@ def parse_links(html: str, url: str) -> list[str]:
 
 
 def absolute(base: str, reference: str) -> str | None:
-    """Give an address in full and always in the same spelling, without its #fragment.
+    """Return an address in full and always in the same spelling, without its #fragment.
 
     Args:
-        base: of the page.
-        reference: as it stands in the page.
+        base: the address of the page.
+        reference: the address as the page has it.
 
     Returns:
-        None where it is not an address of the web, such as mailto: or a broken one.
+        The address; None where it is broken, or not of the web, such as mailto:.
     """
     try:
         joined = urldefrag(urljoin(base, reference.strip())).url
         address = requests.Request("GET", joined).prepare().url
-    except ValueError:  # also what requests raises for an address
+    except ValueError:  # requests raises ValueErrors for an address, too
         return None
     return address if address and address.startswith(("http://", "https://")) else None
 
 
 def _tags(page: BeautifulSoup) -> dict[str, str]:
-    """Give the OpenGraph tags; of two of a name, the first."""
+    """Return the OpenGraph tags; of two with the same name, the first."""
     tags: dict[str, str] = {}
     for tag in page.find_all("meta", property=True, content=True):
         tags.setdefault(str(tag["property"]), str(tag["content"]))
@@ -92,7 +92,7 @@ def _linked_products(page: BeautifulSoup) -> Iterator[dict[str, Any]]:
         try:
             content = msgspec.json.decode(script.get_text())
         except (msgspec.DecodeError, UnicodeError, RecursionError):
-            continue  # a page may hold several; one that is broken does not spoil the others
+            continue  # a page may have several scripts; the others may be valid
         things = content.get("@graph", content) if isinstance(content, dict) else content
         for thing in things if isinstance(things, list) else [things]:
             if isinstance(thing, dict) and "Product" in _as_list(thing.get("@type")):
@@ -106,7 +106,7 @@ def _canonical(page: BeautifulSoup, tags: dict[str, str], url: str) -> str:
 
 
 def _won(price: object, currency: object) -> object:
-    """Give a price as a number; one that can't be read stays as it is, so that the check names it."""
+    """Return a price as a number; one that can't be parsed stays as it is, so that the check reports it."""
     if currency and currency != CURRENCY:
         return f"{price} {currency}"
     if isinstance(price, float) and price.is_integer():
@@ -117,12 +117,12 @@ def _won(price: object, currency: object) -> object:
 
 
 def _text(value: object) -> object:
-    """Give a text with single spaces, as a browser shows it."""
+    """Return a text with single spaces, as a browser shows it."""
     return " ".join(value.split()) if isinstance(value, str) else value
 
 
 def _part(value: object, name: str) -> object:
-    """Give a thing's name or address: JSON-LD allows the thing, its name alone, or a list of either."""
+    """Return a thing's name or address: JSON-LD allows the thing, its name alone, or a list of either."""
     thing = _first(value)
     return thing.get(name) if isinstance(thing, dict) else thing
 

@@ -1,33 +1,31 @@
 """Tests the connection to Kafka: finds the cluster and its topics, sends one message and reads it back."""
 
-import sys
 import time
 import uuid
 from contextlib import suppress
 from itertools import chain
-from pathlib import Path
 
 import msgspec
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaTimeoutError
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project, from wherever this is started
-
-from pipeline.connection import admin_client, client_settings, create_topics
-from pipeline.options import option_parser
-from pipeline.process import PipelineError, Stop, run
+from pipeline.cli.options import option_parser
+from pipeline.cli.process import PipelineError, Stop
+from pipeline.client.admin import admin_client, create_topics
+from pipeline.client.errors import run_kafka_script
+from pipeline.client.settings import connection_settings
 from workshops.musinsa.config import PARTITIONS, PRODUCTS
 
 CONFIRM_SECONDS = 10.0
 READ_SECONDS = 10.0
 EXAMPLES = """
-    python3 workshops/musinsa/test_connection.py
-    python3 workshops/musinsa/test_connection.py --bootstrap-servers localhost:9292
+    python -m workshops.musinsa.test_connection
+    python -m workshops.musinsa.test_connection --bootstrap-servers localhost:9292
 """
 
 
 def show_cluster(servers: str) -> None:
-    """Print what the broker says of itself, and see to it that there is a topic for the test."""
+    """Print what the broker reports about itself, and create the topic of the test where it is missing."""
     with admin_client(servers) as admin:
         print(f"✅ Kafka 연결 성공: {servers}")
         print(f"   클러스터 ID: {admin.describe_cluster()['cluster_id']}")
@@ -38,8 +36,8 @@ def show_cluster(servers: str) -> None:
 
 
 def send(servers: str, value: bytes) -> tuple[TopicPartition, int]:
-    """Send a message and give back where the broker put it."""
-    producer = KafkaProducer(**client_settings(servers))
+    """Send a message and return its place."""
+    producer = KafkaProducer(**connection_settings(servers))
     sent = producer.send(PRODUCTS, key=b"test", value=value).get(CONFIRM_SECONDS)
     with suppress(KafkaTimeoutError):
         producer.close(timeout=1)
@@ -48,18 +46,18 @@ def send(servers: str, value: bytes) -> tuple[TopicPartition, int]:
 
 
 def read_back(servers: str, partition: TopicPartition, offset: int, value: bytes) -> None:
-    """Read the record at a place.
+    """Read a record back.
 
     Args:
         servers: bootstrap servers.
-        partition: where the message is.
-        offset: its place there.
-        value: what it must be.
+        partition: of the message.
+        offset: of the message.
+        value: the expected value.
 
     Raises:
-        PipelineError: it does not come, or is another one.
+        PipelineError: it does not arrive, or has another value.
     """
-    consumer = KafkaConsumer(**client_settings(servers), enable_auto_commit=False)
+    consumer = KafkaConsumer(**connection_settings(servers), enable_auto_commit=False)
     consumer.assign([partition])
     consumer.seek(partition, offset)
     deadline = time.monotonic() + READ_SECONDS
@@ -73,9 +71,9 @@ def read_back(servers: str, partition: TopicPartition, offset: int, value: bytes
 
 
 def main() -> None:
-    """Do the three steps."""
+    """Show the cluster, send a message, read it back."""
     servers = option_parser(__doc__, EXAMPLES).parse_args().bootstrap_servers
-    Stop()  # Ctrl-C ends this within seconds, whatever it waits for
+    Stop()  # Ctrl-C ends the process within seconds, whatever it waits for
     show_cluster(servers)
     value = msgspec.json.encode(
         {"message": "연결 테스트", "id": uuid.uuid4()}
@@ -86,4 +84,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_kafka_script(main)

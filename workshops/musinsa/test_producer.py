@@ -1,23 +1,20 @@
 """Tests the producer: sends two products one by one, and three more together."""
 
-import sys
-from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project, from wherever this is started
-
-from pipeline.options import option_parser
-from pipeline.process import PipelineError, Stop, run
+from pipeline.cli.options import option_parser
+from pipeline.cli.process import PipelineError, Stop
+from pipeline.client.errors import run_kafka_script
 from workshops.musinsa.producer import ProductProducer, publish_products
 
 EXAMPLES = """
-    python3 workshops/musinsa/test_producer.py
-    python3 workshops/musinsa/test_producer.py --bootstrap-servers localhost:9292
+    python -m workshops.musinsa.test_producer
+    python -m workshops.musinsa.test_producer --bootstrap-servers localhost:9292
 """
 
 
 def product(number: int, name: str, brand: str, price: int, category: str) -> dict[str, Any]:
-    """Give a product as the crawler does."""
+    """Return a product as the crawler does."""
     return {
         "url": f"https://www.musinsa.com/products/{number}",
         "name": name,
@@ -42,7 +39,7 @@ TOGETHER = [
 def main() -> None:
     """Publish in both ways."""
     servers = option_parser(__doc__, EXAMPLES).parse_args().bootstrap_servers
-    Stop()  # Ctrl-C ends this within seconds, whatever it waits for
+    Stop()  # Ctrl-C ends the process within seconds, whatever it waits for
     failed = 0
     with ProductProducer(servers) as producer:
         print("📦 방법 1: ProductProducer 클래스")
@@ -60,4 +57,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_kafka_script(main)

@@ -1,28 +1,28 @@
 """Part 2: reads words from input-topic and sends them, upper-cased, to output-topic."""
 
-import sys
 from contextlib import suppress
-from pathlib import Path
 
 from kafka import KafkaConsumer, KafkaProducer
 from kafka.errors import KafkaError
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project, from wherever this is started
-
-from pipeline.connection import PREFIX, client_settings, ensure_topics
-from pipeline.event_producer import FOREVER_MS
-from pipeline.options import option_parser
-from pipeline.presence import tell_when_away
-from pipeline.process import Stop, run
-from pipeline.reading import LOOK_MS, close, commit
-from pipeline.status import say
+from pipeline.cli.options import option_parser
+from pipeline.cli.process import Stop
+from pipeline.cli.status import log
+from pipeline.client.admin import ensure_topics
+from pipeline.client.consuming import close, commit
+from pipeline.client.errors import run_kafka_script
+from pipeline.client.health import report_outages
+from pipeline.client.producing import FOREVER_MS
+from pipeline.client.settings import connection_settings
+from pipeline.dead_letters import place_of
 from pipeline.text import printable
-from workshops.uppercase.topics import INPUT_TOPIC, OUTPUT_TOPIC, records_also_of_a_new_topic, word_of
+from pipeline.topics import TOPIC_PREFIX
+from workshops.uppercase.topics import INPUT_TOPIC, OUTPUT_TOPIC, records_across_topics, word_of
 
-GROUP = PREFIX + "transform-group"
+GROUP = TOPIC_PREFIX + "transform-group"
 CLOSE_SECONDS = 1.5
 EXAMPLES = """
-    python workshops/uppercase/part2_transform.py
+    python -m workshops.uppercase.part2_transform
 """
 
 
@@ -31,43 +31,42 @@ def main() -> None:
     options = option_parser(__doc__, EXAMPLES).parse_args()
     stop = Stop()
     ensure_topics(options.bootstrap_servers, INPUT_TOPIC, OUTPUT_TOPIC, partitions=1)
-    tell_when_away(options.bootstrap_servers)
+    report_outages(options.bootstrap_servers)
 
-    # 1. A consumer. Where its group has read nothing yet, it begins with the oldest word.
+    # 1. A consumer. A new group begins with the oldest word.
     consumer = KafkaConsumer(
-        **client_settings(options.bootstrap_servers),
+        **connection_settings(options.bootstrap_servers),
         group_id=GROUP,
         auto_offset_reset="earliest",
         enable_auto_commit=False,  # we commit, after the word was sent on
-        consumer_timeout_ms=LOOK_MS,
     )
     # 2. A producer
     producer = KafkaProducer(
-        **client_settings(options.bootstrap_servers),
+        **connection_settings(options.bootstrap_servers),
         value_serializer=str.encode,
-        delivery_timeout_ms=FOREVER_MS,  # a broker that is away is waited for
+        delivery_timeout_ms=FOREVER_MS,  # wait for an unreachable broker
     )
-    say(f"Upper-casing {INPUT_TOPIC} to {OUTPUT_TOPIC} at {options.bootstrap_servers}; Ctrl-C to stop.")
+    log.info(f"Upper-casing {INPUT_TOPIC} to {OUTPUT_TOPIC} at {options.bootstrap_servers}; Ctrl-C to stop.")
 
     # 3. The loop
-    for record in records_also_of_a_new_topic(consumer, stop, options.bootstrap_servers, INPUT_TOPIC):
+    for record in records_across_topics(consumer, stop, options.bootstrap_servers, INPUT_TOPIC):
         try:
             transformed = word_of(record).upper()
         except ValueError as error:
-            say(f"Not a word: {record.topic}[{record.partition}]@{record.offset}: {error}")
+            log.warning(f"Not a word: {place_of(record)}: {error}")
         else:
             # The word keeps its key: words of one key stay in order, however many partitions there are.
             sent = producer.send(OUTPUT_TOPIC, key=record.key, value=transformed)
             producer.flush()
-            sent.get()  # flush() waits, but does not tell whether it went well
+            sent.get()  # flush() waits, but does not report a failure
             print(f"Transformed and Sent: {printable(transformed)}", flush=True)
-        commit(consumer)  # only now: had we been killed before, the word would come again
+        commit(consumer)  # only now: after a kill before this line, the word comes again
 
     close(consumer)
     with suppress(KafkaError):
         producer.close(timeout=CLOSE_SECONDS)
-    say("Stopped.")
+    log.info("Stopped.")
 
 
 if __name__ == "__main__":
-    run(main)
+    run_kafka_script(main)

@@ -13,8 +13,8 @@ import msgspec
 from airflow.sdk import dag, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from pipeline.connection import DEFAULT_SERVERS, SERVERS_VARIABLE
-from pipeline.process import PipelineError
+from pipeline.cli.options import DEFAULT_SERVERS, SERVERS_VARIABLE
+from pipeline.cli.process import PipelineError
 from workshops.musinsa.config import CRAWL_URL
 from workshops.musinsa.crawler import crawl
 from workshops.musinsa.producer import publish_products

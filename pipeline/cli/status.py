@@ -1,0 +1,99 @@
+"""Status lines, through logging, on stderr: stdout is for data.
+
+On a terminal a line is just its text. Elsewhere (a container, a service) time and level stand in front of it.
+Only a script's run() sets this up; to import a module of ours changes no logger.
+"""
+
+import argparse
+import logging
+import os
+import sys
+import time
+from contextlib import suppress
+
+REFRESH_SECONDS = 0.5
+LEVELS = ("debug", "info", "warning", "error")
+# For a parent process that shows our lines on a terminal, under our name: bare lines, through its pipe.
+BARE_LINES_VARIABLE = "BARE_STATUS_LINES"
+
+log = logging.getLogger("pipeline")
+
+
+class _StatusHandler(logging.StreamHandler):  # type: ignore[type-arg]  # not subscriptable when it runs
+    """Writes each line in one piece: other threads and processes write to the same stderr."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Ignore a terminal that was closed; anything else is an error of ours."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
+def _ours_or_debug(record: logging.LogRecord) -> bool:
+    """The scripts say in one line what a library's own logger says in many, so that is for debugging."""
+    return record.name == log.name or logging.getLogger().level == logging.DEBUG
+
+
+def set_up_logging() -> None:
+    """Print status lines from now on; a second call changes nothing."""
+    root = logging.getLogger()
+    if any(isinstance(handler, _StatusHandler) for handler in root.handlers):
+        return
+    handler = _StatusHandler(sys.stderr)
+    if not (sys.stderr.isatty() or BARE_LINES_VARIABLE in os.environ):
+        formatter = logging.Formatter(
+            "%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S"
+        )
+        formatter.converter = time.gmtime
+        handler.setFormatter(formatter)
+    handler.addFilter(_ours_or_debug)
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+
+
+def add_log_level(parser: argparse.ArgumentParser) -> None:
+    """Add the option --log-level."""
+    parser.add_argument(
+        "--log-level", action=_SetLevel, choices=LEVELS, metavar="LEVEL",
+        help=f"least important status lines to print: {', '.join(LEVELS)} (default: info)",
+    )  # fmt: skip
+
+
+class _SetLevel(argparse.Action):
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        options: argparse.Namespace,
+        level: object,
+        flag: str | None = None,
+    ) -> None:
+        """Apply it at once: from here on every line is printed or not."""
+        logging.getLogger().setLevel(str(level).upper())
+
+
+class Progress:
+    """A counter on a line of its own, where stderr is a terminal and stdout, which shows it all, is not."""
+
+    def __init__(self, what: str) -> None:
+        """Start at zero.
+
+        Args:
+            what: the words behind the number, such as "events sent".
+        """
+        self.count = 0
+        self._what = what
+        self._shown = sys.stderr.isatty() and not sys.stdout.isatty()
+        self._next = 0.0
+
+    def add(self, number: int = 1) -> None:
+        """Count."""
+        self.count += number
+        if self._shown and time.monotonic() >= self._next:
+            self._next = time.monotonic() + REFRESH_SECONDS
+            with suppress(OSError):  # the terminal was closed
+                print(f"\r{self.count:,} {self._what}", end="", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Remove the counter, so that the next status line stands alone."""
+        if self._shown:
+            with suppress(OSError):
+                print("\r\033[K", end="", file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""Everything that knows kafka-python: connections, topics, reading, sending, transactions, exactly once."""

@@ -1,0 +1,169 @@
+"""The admin client: topics created on start, with room for their records, and their ids."""
+
+from collections.abc import Collection, Iterable, Mapping
+
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigSourceType
+from kafka.errors import (
+    KafkaConnectionError,
+    KafkaTimeoutError,
+    TopicAlreadyExistsError,
+    for_code,
+)
+
+from pipeline.cli.process import PipelineError
+from pipeline.client.health import reason_for_silence
+from pipeline.client.settings import CONNECT_SECONDS, connection_settings
+from pipeline.topics import OUTPUT_TOPICS, PARTITIONS
+
+BROKER_DEFAULT = -1
+SIZE_LIMIT = "max.message.bytes"
+# A source record may be as large as the broker allows, and its output is larger: a dead letter by our
+# headers, a clean event by its new fields. So output topics must allow more than a source topic does.
+OUTPUT_SIZE_LIMIT = 10 * 1024 * 1024
+TOPIC_SECONDS = 5.0
+
+
+def admin_client(servers: str) -> KafkaAdminClient:
+    """Connect an admin client.
+
+    Args:
+        servers: bootstrap servers.
+
+    Raises:
+        PipelineError: no broker answers within CONNECT_SECONDS.
+    """
+    try:
+        return KafkaAdminClient(**connection_settings(servers))
+    except (KafkaConnectionError, KafkaTimeoutError, OSError, ValueError) as error:
+        raise PipelineError(
+            f"No Kafka answers at {servers} (tried for {CONNECT_SECONDS:.0f} s: "
+            f"{reason_for_silence(servers)}). "
+            "Start one with `docker compose up -d` or `python -m pipeline.local start`, "
+            "or name another with --bootstrap-servers."
+        ) from error
+
+
+def ensure_topics(
+    servers: str, *topics: str, partitions: int = PARTITIONS, outputs: Collection[str] = OUTPUT_TOPICS
+) -> None:
+    """Create the topics that are missing, and raise the size limit of outputs.
+
+    Args:
+        servers: bootstrap servers.
+        topics: their names.
+        partitions: the number of partitions of a topic that is missing.
+        outputs: those of the topics whose records are larger than the source records they came from.
+
+    Raises:
+        PipelineError: no broker answers, or it refuses.
+    """
+    with admin_client(servers) as admin:
+        missing = set(topics) - set(admin.list_topics())
+        if missing:
+            create_topics(admin, missing, partitions)
+        _raise_size_limit(admin, [topic for topic in topics if topic in outputs])
+
+
+def create_topics(
+    admin: KafkaAdminClient,
+    topics: Iterable[str],
+    partitions: int = PARTITIONS,
+    replication: int = BROKER_DEFAULT,
+    settings: Mapping[str, str] | None = None,
+) -> list[str]:
+    """Create topics and wait until they can be used.
+
+    Args:
+        admin: a connected client.
+        topics: their names.
+        partitions: the number of partitions of each.
+        replication: the number of replicas; BROKER_DEFAULT leaves that to the broker.
+        settings: topic settings, such as cleanup.policy.
+
+    Returns:
+        The names of the topics that did not exist.
+
+    Raises:
+        PipelineError: the broker refuses.
+    """
+    wanted = {
+        topic: {
+            "num_partitions": partitions,
+            "replication_factor": replication,
+            "configs": dict(settings or {}),
+        }
+        for topic in topics
+    }
+    answer = admin.create_topics(wanted, raise_errors=False)
+    created = []
+    for topic in answer["topics"]:
+        error = for_code(topic["error_code"])
+        if topic["error_code"] == 0:
+            created.append(topic["name"])
+        elif error is not TopicAlreadyExistsError:
+            raise PipelineError(
+                f"Kafka refused to create topic {topic['name']}: {topic['error_message'] or error.__name__}"
+            )
+    try:
+        # Also those that another script has just created
+        admin.wait_for_topics(wanted, timeout_ms=int(TOPIC_SECONDS * 1000))
+    except KafkaTimeoutError as error:
+        raise PipelineError(
+            f"Topics can't be used: {error}. If this client is not allowed to: kafka-acls --add"
+        ) from error
+    return created
+
+
+def _raise_size_limit(admin: KafkaAdminClient, outputs: Iterable[str]) -> None:
+    """Raise the size limit of topics for which nobody has chosen one.
+
+    Where the broker does not allow that, the first record that is too large will report it.
+    """
+    resources = [ConfigResource("TOPIC", topic) for topic in outputs]
+    described = admin.describe_configs(resources, config_filter="all").get("topic", {}) if resources else {}
+    for topic, settings in described.items():
+        limit = settings.get(SIZE_LIMIT)
+        if (
+            limit
+            and limit["config_source"] != ConfigSourceType.DYNAMIC_TOPIC_CONFIG.name
+            and int(limit["value"]) < OUTPUT_SIZE_LIMIT
+        ):
+            admin.alter_configs([ConfigResource("TOPIC", topic, {SIZE_LIMIT: str(OUTPUT_SIZE_LIMIT)})])
+
+
+def ensure_compacted_topic(servers: str, topic: str) -> None:
+    """Create a topic with one partition that keeps the last record of each key for ever, or make it one.
+
+    Args:
+        servers: bootstrap servers.
+        topic: its name.
+
+    Raises:
+        PipelineError: no broker answers, or it refuses.
+    """
+    settings = {"cleanup.policy": "compact"}
+    with admin_client(servers) as admin:
+        if create_topics(admin, [topic], partitions=1, settings=settings):
+            return
+        resource = ConfigResource("TOPIC", topic)
+        described = admin.describe_configs([resource], config_filter="all")["topic"][topic]
+        if any(described[name]["value"] != value for name, value in settings.items()):
+            admin.alter_configs([ConfigResource("TOPIC", topic, settings)])
+
+
+def topic_id(admin: KafkaAdminClient, topic: str) -> str | None:
+    """Return the id of the topic that has this name now: a recreated topic has another id (KIP-516).
+
+    Args:
+        admin: a connected client.
+        topic: its name.
+
+    Returns:
+        The id; None while there is no such topic.
+
+    Raises:
+        KafkaError: the broker is unreachable.
+    """
+    [described] = admin.describe_topics([topic])
+    return None if described["error_code"] else str(described["topic_id"])

@@ -1,0 +1,202 @@
+"""A producer whose records are committed together or not at all.
+
+Between begin and commit kafka-python 3.0.12 has some habits that lose records when something fails; each is
+described where the code defends against it. After any KafkaError the producer must be closed and recreated:
+an aborted transaction leaves state behind in the client that the next transaction would send again.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from kafka import KafkaProducer
+from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka.producer.future import FutureRecordMetadata
+from kafka.serializer import Serializer
+from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
+
+from pipeline.cli.process import PipelineError
+from pipeline.client.errors import FINAL_ERRORS, RECORD_ERRORS, describe
+from pipeline.client.producing import flush
+from pipeline.dead_letters import Headers
+
+EXPIRY_SECONDS = 12  # more than the delivery time-out: after it close() succeeds, unless the producer hangs
+CLOSE_SECONDS = 1.5
+
+NULL = object()
+
+
+class BytesOrNull(Serializer):  # type: ignore[misc]  # the client has no types
+    """The value_serializer that a TransactionalProducer needs: it can send a null value with a null key.
+
+    KafkaProducer.send() itself refuses that.
+    """
+
+    def serialize(self, topic: str, headers: object, data: object) -> object:
+        """Return the bytes to send, or None for a null value."""
+        return None if data is NULL else data
+
+
+class RefusedError(PipelineError):
+    """A topic does not take a record."""
+
+
+class TransactionalProducer:
+    """Sends records in transactions, one after the other.
+
+    Attributes:
+        seconds: the time-out of a transaction; after it the broker aborts what is left open.
+    """
+
+    def __init__(self, producer: KafkaProducer) -> None:
+        """Fence any other producer with this transactional id, and abort what it left open.
+
+        Args:
+            producer: just made, with a transactional_id and value_serializer=BytesOrNull(). It is closed with
+                this object, also where this constructor fails.
+
+        Raises:
+            KafkaError: the broker is unreachable, or refuses.
+        """
+        self._client = producer
+        self.seconds = producer.config["transaction_timeout_ms"] / 1000
+        self._sent: list[tuple[str, FutureRecordMetadata]] = []
+        self._error: KafkaError | None = None
+        try:
+            producer.init_transactions()
+        except BaseException:
+            self.close()
+            raise
+
+    def begin(self) -> None:
+        """Begin a transaction.
+
+        Raises:
+            KafkaError: this producer must be closed and recreated.
+        """
+        self._sent, self._error = [], None
+        self._client.begin_transaction()
+
+    def send(
+        self,
+        topic: str,
+        partition: int,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers,
+        timestamp: int,
+    ) -> None:
+        """Send a record; commit() reports errors.
+
+        Args:
+            topic: the topic to send to.
+            partition: the number of its partition.
+            key: of the record.
+            value: of the record.
+            headers: of the record; a null value becomes an empty one, as kafka-python can't send null there.
+            timestamp: milliseconds since 1970; the current time where it is negative.
+        """
+        if self._error is not None:
+            return  # the transaction is lost already; commit() reports the reason
+        try:
+            future = self._client.send(
+                topic,
+                value=NULL if value is None else value,
+                key=key,
+                headers=[(name, content or b"") for name, content in headers] if headers else None,
+                partition=partition,
+                timestamp_ms=timestamp if timestamp >= 0 else None,
+            )
+        except KafkaError as error:
+            self._error = error
+        except ValueError as error:  # the topic was recreated with fewer partitions
+            self._error = KafkaError(str(error))
+        else:
+            self._sent.append((topic, future))
+
+    def commit(
+        self,
+        offsets: Mapping[TopicPartition, OffsetAndMetadata] | None = None,
+        membership: ConsumerGroupMetadata | None = None,
+    ) -> list[Any]:
+        """Commit what was sent since begin().
+
+        A return is no proof: the client can take an aborted transaction for a committed one. Ask the broker
+        for something that only the commit has made visible.
+
+        Args:
+            offsets: committed together with the records, for the group.
+            membership: of the consumer that read up to these offsets, in that group.
+
+        Returns:
+            The metadata (topic, partition, offset) of each record, in the order in which they were sent.
+
+        Raises:
+            KafkaError: it is not known whether the transaction is committed.
+            RefusedError: a topic does not take one of the records.
+            PipelineError: another error that a person has to fix first.
+        """
+        sent = self._confirm_sent()
+        if offsets:
+            self._client.send_offsets_to_transaction(offsets, membership)
+        self._client.commit_transaction()
+        self._sent = []
+        return sent
+
+    def close(self) -> None:
+        """Close the producer without waiting for a broker that is unreachable."""
+        close_in_background(self._client.close, timeout=EXPIRY_SECONDS)
+
+    def _confirm_sent(self) -> list[Any]:
+        """Check every record: commit_transaction() would ignore those that expired, offsets or not."""
+        flush(self._client, self.seconds)
+        failed = [
+            (topic, error)
+            for topic, future in self._sent
+            if not future.succeeded() and (error := _error_of(future))
+        ]
+        # The final error is not always the first: other records fail because of it.
+        final = {topic: error for topic, error in failed if isinstance(error, FINAL_ERRORS)}
+        if final:
+            error = next(iter(final.values()))
+            kind = RefusedError if isinstance(error, RECORD_ERRORS) else PipelineError
+            raise kind(f"Topic {' or '.join(final)}: {describe(error)}")
+        if self._error is not None:
+            raise self._error
+        if failed:
+            raise failed[0][1]
+        return [future.value for _, future in self._sent]
+
+
+def _error_of(future: FutureRecordMetadata) -> KafkaError | None:
+    try:
+        future.get(timeout=0)
+    except KafkaError as error:
+        return error
+    return None
+
+
+def close_in_background(close: Callable[..., None], **arguments: object) -> None:
+    """Close a client in a thread of its own, and wait for that CLOSE_SECONDS at most.
+
+    While the broker is unreachable, a producer can't be closed before its last records have failed. What it
+    still sends by then, the broker rejects: its transactional id is fenced.
+
+    Args:
+        close: the client's close().
+        arguments: its arguments.
+    """
+
+    def close_in_the_end() -> None:
+        while True:
+            try:
+                close(**arguments)
+                return
+            except KafkaTimeoutError:  # records wait; an abandoned producer would keep its thread
+                continue
+            except KafkaError:
+                return
+
+    closing = threading.Thread(target=close_in_the_end, name="close", daemon=True)
+    closing.start()
+    closing.join(CLOSE_SECONDS)

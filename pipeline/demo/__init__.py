@@ -1,0 +1,1 @@
+"""run.sh: the four scripts in one terminal, and a summary of the run."""

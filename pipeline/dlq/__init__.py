@@ -1,0 +1,1 @@
+"""The work of dlq.py: read the dead letter queue, select, edit, replay, show. Knows no kafka-python."""

@@ -1,0 +1,89 @@
+"""Reads analytics-dlq, and the ledger of replays.
+
+The ledger is the topic analytics-dlq-replays: a record for each letter that was replayed, written in the same
+transaction as the letter.
+"""
+
+import heapq
+from collections.abc import Iterator
+from datetime import datetime
+
+from pipeline.cli.process import Stop, Stopped
+from pipeline.client.reading import PartitionReader
+from pipeline.dlq.letters import SOURCE_TOPICS, Filter, Letter, StoredRecord, identity, own_letter, time_of
+from pipeline.topics import ANALYTICS_DLQ, DLQ_REPLAYS
+
+LEDGER_PARTITION = 0
+
+
+class DeadLetterQueue:
+    """The queue and the ledger, read by one consumer.
+
+    Attributes:
+        replayed: when which event was replayed, as far as the ledger is read.
+    """
+
+    def __init__(self, reader: PartitionReader, stop: Stop) -> None:
+        """Read nothing yet.
+
+        Args:
+            reader: reads committed records only.
+            stop: ends the reading of letters.
+        """
+        self.replayed: dict[bytes, datetime] = {}
+        self._ledger_read = 0
+        self._reader = reader
+        self._stop = stop
+
+    def letters(self, wanted: Filter) -> Iterator[Letter]:
+        """Read the letters that are in the queue now, in the order in which they failed.
+
+        Args:
+            wanted: which of them.
+
+        Raises:
+            Stopped: a stop was requested.
+            PipelineError: the broker does not answer any more.
+            KafkaError: it refuses.
+        """
+        self.read_ledger()
+        ends = self._reader.ends(ANALYTICS_DLQ)
+        by_partition = (self._letters_of(partition, end) for partition, end in ends.items())
+        yield from filter(wanted.accepts, heapq.merge(*by_partition, key=lambda letter: letter.failed_at))
+
+    def read_ledger(self, end: int | None = None) -> None:
+        """Read the new entries of the ledger, also when a stop is requested.
+
+        An entry without a value cancels an earlier one: that letter may be replayed once more.
+
+        Args:
+            end: the offset behind the last entry to read; None reads all that are there.
+
+        Raises:
+            PipelineError: the broker does not answer any more.
+            KafkaError: it refuses.
+        """
+        if end is None:
+            end = self._reader.ends(DLQ_REPLAYS).get(LEDGER_PARTITION, 0)
+        for record in self._reader.read(DLQ_REPLAYS, LEDGER_PARTITION, self._ledger_read, end):
+            if record.key is None:
+                continue  # no entry of ours
+            if record.value is None:
+                self.replayed.pop(record.key, None)
+            else:
+                self.replayed[record.key] = time_of(record.timestamp)
+        self._ledger_read = max(self._ledger_read, end)
+
+    def source_partitions(self) -> dict[str, int]:
+        """Return the number of partitions of each source topic."""
+        return {topic: self._reader.partition_count(topic) for topic in SOURCE_TOPICS.values()}
+
+    def _letters_of(self, partition: int, end: int) -> Iterator[Letter]:
+        for record in self._reader.read(ANALYTICS_DLQ, partition, 0, end):
+            if self._stop.requested:
+                raise Stopped
+            yield self._letter(record)
+
+    def _letter(self, record: StoredRecord) -> Letter:
+        dead = own_letter(record)
+        return Letter(record, dead, self.replayed.get(identity(record, dead)) if dead else None)

@@ -1,0 +1,168 @@
+"""Which Kafka to use: chosen here and nowhere else.
+
+$KAFKA_BOOTSTRAP_SERVERS if it is set; else whatever answers on localhost:9092; else Docker, if an engine
+answers; else the local Kafka of this folder. BROKER=docker or BROKER=local forces one of these two.
+
+    python -m pipeline.local.broker      prints the choice: given, found, docker or local
+"""
+
+import os
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.cli.options import DEFAULT_SERVERS, SERVERS_VARIABLE, parse_servers
+from pipeline.cli.process import PipelineError, run
+from pipeline.client.health import answers, any_open
+from pipeline.local import PROJECT
+
+Choice = Literal["given", "found", "docker", "local"]
+
+CONTAINER = "kafka"
+ENGINE_SECONDS = 10
+UP_SECONDS = 120.0
+PYTHON = "kafka-env/bin/python"
+LOCAL_TOOL = f"{PYTHON} -m pipeline.local"
+
+
+@dataclass(frozen=True)
+class Broker:
+    """A Kafka that answers.
+
+    Attributes:
+        servers: bootstrap servers.
+        how: in words, why it was chosen.
+        tool: the words before the name of one of Kafka's console tools.
+        stop: the command that stops it; None where we did not start it.
+    """
+
+    servers: str
+    how: str
+    tool: str
+    stop: str | None
+
+
+def choose() -> Choice:
+    """Decide which Kafka to use; nothing is started.
+
+    Raises:
+        PipelineError: $BROKER has an unknown value, or the port is held by something else.
+    """
+    match os.environ.get("BROKER"):
+        case "docker":
+            return "docker"
+        case "local":
+            return "local"
+        case str(forced) if forced:
+            raise PipelineError(f"BROKER={forced} is not known; it can be docker or local.")
+    if given := os.environ.get(SERVERS_VARIABLE):
+        try:
+            parse_servers(given)
+        except ValueError as error:
+            raise PipelineError(f"${SERVERS_VARIABLE} can't be used: {error}.") from error
+        return "given"
+    if answers(DEFAULT_SERVERS, seconds=3):
+        return "found"
+    if any_open(DEFAULT_SERVERS):
+        raise PipelineError(
+            f"Something listens on {DEFAULT_SERVERS}, but it is not a Kafka that answers. "
+            f"Stop it, or name a Kafka in ${SERVERS_VARIABLE}."
+        )
+    return "docker" if _compose_command() else "local"
+
+
+def ready(choice: Choice) -> Broker:
+    """Return the chosen Kafka, after starting it where necessary.
+
+    Args:
+        choice: the result of choose().
+
+    Raises:
+        PipelineError: it can't be started or does not answer.
+    """
+    if choice == "docker":
+        return _docker()
+    if choice == "local":
+        return _local()
+    servers = os.environ.get(SERVERS_VARIABLE, "") if choice == "given" else DEFAULT_SERVERS
+    if choice == "found" and _container_runs():
+        return _docker_broker("found running")
+    if choice == "found" and _local_runs():
+        return _local_broker("found running")
+    how = f"named in ${SERVERS_VARIABLE}" if choice == "given" else "found running"
+    return Broker(servers, how, tool=f"{LOCAL_TOOL} exec ", stop=None)
+
+
+def _docker() -> Broker:
+    compose = _compose_command()
+    if not compose:
+        raise PipelineError("No Docker engine with `docker compose` answers. Without Docker: BROKER=local")
+    up = subprocess.run([*compose, "up", "-d"], cwd=PROJECT, capture_output=True, text=True)
+    if up.returncode != 0:
+        said = up.stderr.strip().splitlines() or ["no reason given"]
+        raise PipelineError(f"`{' '.join(compose)} up -d` failed: {said[-1]} Without Docker: BROKER=local")
+    deadline = time.monotonic() + UP_SECONDS
+    while not answers(DEFAULT_SERVERS, seconds=2):
+        if time.monotonic() > deadline:
+            raise PipelineError(
+                f"The container did not answer within {UP_SECONDS:.0f} s: see `docker logs {CONTAINER}`."
+            )
+        time.sleep(0.5)
+    return _docker_broker("in Docker")
+
+
+def _docker_broker(how: str) -> Broker:
+    compose = " ".join(_compose_command() or ["docker", "compose"])
+    return Broker(DEFAULT_SERVERS, how, tool=f"docker exec {CONTAINER} ", stop=f"{compose} down")
+
+
+def _local() -> Broker:
+    from pipeline.local.kafka import LocalKafka  # needs requirements/local.txt, which no other choice does
+
+    return _local_broker("local, started" if LocalKafka().start() else "local, running already")
+
+
+def _local_broker(how: str) -> Broker:
+    return Broker(DEFAULT_SERVERS, how, tool=f"{LOCAL_TOOL} exec ", stop=f"{LOCAL_TOOL} stop")
+
+
+def _local_runs() -> bool:
+    try:
+        from pipeline.local.kafka import LocalKafka
+    except ModuleNotFoundError:
+        return False
+    return bool(LocalKafka().running)
+
+
+def _container_runs() -> bool:
+    names = _output("docker", "ps", "--filter", f"name=^{CONTAINER}$", "--format", "{{.Names}}")
+    return names is not None and CONTAINER in names.split()
+
+
+def _compose_command() -> list[str] | None:
+    """Return how `docker compose` is spelled here; None where no engine answers."""
+    if not _output("docker", "info", "--format", "{{.ServerVersion}}"):
+        return None
+    if _output("docker", "compose", "version") is not None:
+        return ["docker", "compose"]
+    return ["docker-compose"] if shutil.which("docker-compose") else None
+
+
+def _output(*command: str) -> str | None:
+    """Return the output of a command; None where it fails, hangs or does not exist."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=ENGINE_SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def main() -> None:
+    """Print the choice."""
+    print(choose())
+
+
+if __name__ == "__main__":
+    run(main, "run.sh")

@@ -1,0 +1,25 @@
+"""The names of topics and consumer groups. Pure: knows no Kafka and does no I/O."""
+
+import os
+
+# Several pipelines on one broker: each with a prefix of its own (the tests do that).
+TOPIC_PREFIX = os.environ.get("TOPIC_PREFIX", "")
+
+
+def source_topic(source: str) -> str:
+    """Return the topic of a source's events, such as web-events for "web"."""
+    return f"{TOPIC_PREFIX}{source}-events"
+
+
+WEB_EVENTS = source_topic("web")
+PURCHASE_EVENTS = source_topic("purchase")
+ANALYTICS_EVENTS = TOPIC_PREFIX + "analytics-events"
+ANALYTICS_DLQ = TOPIC_PREFIX + "analytics-dlq"
+DLQ_REPLAYS = TOPIC_PREFIX + "analytics-dlq-replays"
+
+# What the processor writes to. These topics are created with a higher size limit than a source topic.
+OUTPUT_TOPICS = (ANALYTICS_EVENTS, ANALYTICS_DLQ)
+PARTITIONS = 3
+
+PROCESSOR_GROUP = TOPIC_PREFIX + "stream-processor"
+CONSUMER_GROUP = TOPIC_PREFIX + "analytics-consumer"
