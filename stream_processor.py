@@ -1,8 +1,11 @@
 """Reads web-events and purchase-events and brings both into one schema.
 
 Valid events go to analytics-events. Broken ones go to analytics-dlq, byte for byte, with the reason in their
-headers. The processor is a consumer and a producer at the same time, and a Kafka transaction ties the two
-together, so that every event counts exactly once. Several of these may run at once, as a consumer group.
+headers. Every event comes out exactly once: a batch of outputs and the consumer's new offsets are committed in
+one Kafka transaction. If this process dies before the commit, Kafka aborts the transaction: no read_committed
+reader sees its outputs, and the offsets are the old ones, so the next process reads the same events again. If it
+was only slow, Kafka rejects its commit, because its partitions or its transactional id belong to another one by
+then. Several of these may run at once, as a consumer group.
 """
 
 import socket
@@ -80,8 +83,8 @@ def main() -> None:
     report_outages(servers)
     log.info(f"Processing {' and '.join(NORMALIZERS)} at {servers}; Ctrl-C to stop.")
 
-    # An id of this process alone. When it recreates its producer, the broker aborts what the one before left
-    # open, and refuses what that one may still send.
+    # An id of this process alone. When it recreates its producer, Kafka aborts what the one before left open,
+    # and rejects what that one may still send.
     transactional_id = f"{options.group}-{socket.gethostname()}-{uuid.uuid4()}"
     exactly_once = ExactlyOnce(
         servers,
