@@ -1,11 +1,11 @@
 """Reads web-events and purchase-events and brings both into one schema.
 
 Valid events go to analytics-events. Broken ones go to analytics-dlq, byte for byte, with the reason in their
-headers. Every event comes out exactly once: a batch of outputs and the consumer's new offsets are committed in
-one Kafka transaction. If this process dies before the commit, Kafka aborts the transaction: no read_committed
-reader sees its outputs, and the offsets are the old ones, so the next process reads the same events again. If it
-was only slow, Kafka rejects its commit, because its partitions or its transactional id belong to another one by
-then. Several of these may run at once, as a consumer group.
+headers. Every event comes out exactly once: a batch of outputs and the consumer's new offsets are committed
+in one Kafka transaction. If this process dies before the commit, Kafka aborts the transaction: no
+read_committed reader sees its outputs, and the offsets are the old ones, so the next process reads the same
+events again. If it was only slow, Kafka rejects its commit, because its partitions or its transactional id
+belong to another one by then. Several of these may run at once, as a consumer group.
 """
 
 import socket
