@@ -17,7 +17,7 @@ ASK_MS = 1000
 RETRY_SECONDS = 1.0
 TOPIC_SECONDS = 5.0
 SESSION_MS = 6000  # after a kill, the next consumer of the group waits that long
-COMMIT_MS = 2000
+COMMIT_MS = 1500
 CLOSE_MS = 1500
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from pipeline.local import PROJECT
-from pipeline.schema import encode, normalize_web
+from pipeline.schema import decode, encode, normalize_web
 from tests.broken_events import VALID_WEB, web
 from tests.integration.pipelines import Pipeline, Sent, wait_until
 
@@ -45,6 +45,7 @@ def test_help_has_examples(script: str) -> None:
     assert shown.returncode == 0
     assert f"python3 {script}" in shown.stdout
     assert "--bootstrap-servers" in shown.stdout
+    assert "--log-level" in shown.stdout
 
 
 @pytest.mark.parametrize(
@@ -145,6 +146,23 @@ def test_a_producer_prints_what_is_in_the_topic(pipeline: Pipeline, script: str)
             assert record.key.decode() == str(json.loads(value)["user_id"])
     broken = sum(label == "broken" for label, _ in reported.values())
     assert 60 < broken < 140
+
+
+@pytest.mark.parametrize("script", PRODUCERS)
+def test_a_producers_json_says_the_same(pipeline: Pipeline, script: str) -> None:
+    done = pipeline.run(script, "--count", "50", "--rate", "0", "--broken", "0.5", "--json")
+    assert done.returncode == 0, done.stderr
+
+    reported = list(map(json.loads, done.stdout.splitlines()))
+    topic = pipeline.web if script == "producer_web.py" else pipeline.purchase
+    assert sorted((event["partition"], event["offset"], event["value"]) for event in reported) == sorted(
+        (record.partition, record.offset, record.value.decode()) for record in pipeline.read(topic)
+    )
+    assert {event["topic"] for event in reported} == {topic}
+    with pipeline.processor():
+        pipeline.wait_until_processed()
+    came_out = {str(decode(record.value).event_id) for record in pipeline.read(pipeline.analytics)}
+    assert {event["event_id"] for event in reported} == came_out | {None}
 
 
 @pytest.mark.parametrize("script", ["producer_web.py", "consumer_analytics.py"])
