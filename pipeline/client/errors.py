@@ -44,14 +44,14 @@ ADVICE: dict[type[KafkaError], str] = {
 }
 
 
-def describe(error: KafkaError) -> str:
+def describe(error: Exception) -> str:
     """Return an error and what to do about it, for a person, in whole sentences."""
     advice = next((text for kind, text in ADVICE.items() if isinstance(error, kind)), "")
     what = re.sub(r"^\[Error \d+] |: None$|\.$", "", str(error))
     return f"{what}. {advice}".strip()
 
 
-def is_fenced(error: KafkaError) -> bool:
+def is_fenced(error: Exception) -> bool:
     """Return whether a newer producer has the same transactional id, or the transaction timed out."""
     # An error that follows from fencing is a plain KafkaError with the first one among its arguments.
     return any(isinstance(cause, FENCED) for cause in (error, *error.args))

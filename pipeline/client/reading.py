@@ -33,6 +33,10 @@ class Unreadable(NamedTuple):
     timestamp_type: int = -1
 
 
+class NoAnswerError(PipelineError):
+    """The broker does not answer any more."""
+
+
 class PartitionReader:
     """Reads partitions from an offset to an offset, one partition at a time."""
 
@@ -68,7 +72,7 @@ class PartitionReader:
         """Read the records from offset `start` up to the one before `end`.
 
         Raises:
-            PipelineError: the broker does not answer any more.
+            NoAnswerError: the broker does not answer any more.
             KafkaError: it refuses.
         """
         position = start
@@ -95,7 +99,7 @@ class PartitionReader:
             if behind > position:
                 return records, behind
         place = place_of(Unreadable(partition.topic, partition.partition, position))
-        raise PipelineError(
+        raise NoAnswerError(
             f"{place} could not be read for {PATIENCE_SECONDS} s. Is Kafka still there? Start again."
         )
 

@@ -43,7 +43,7 @@ class DeadLetterQueue:
 
         Raises:
             Stopped: a stop was requested.
-            PipelineError: the broker does not answer any more.
+            NoAnswerError: the broker does not answer any more.
             KafkaError: it refuses.
         """
         self.read_ledger()
@@ -60,7 +60,7 @@ class DeadLetterQueue:
             end: the offset behind the last entry to read; None reads all that are there.
 
         Raises:
-            PipelineError: the broker does not answer any more.
+            NoAnswerError: the broker does not answer any more.
             KafkaError: it refuses.
         """
         if end is None:

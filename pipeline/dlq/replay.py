@@ -16,6 +16,7 @@ from pipeline.cli.status import log
 from pipeline.client.admin import ensure_compacted_topic
 from pipeline.client.errors import KafkaError, describe, is_fenced
 from pipeline.client.health import any_open
+from pipeline.client.reading import NoAnswerError
 from pipeline.client.transactions import RefusedError, TransactionalProducer
 from pipeline.client.watchdog import HANG_SECONDS, Watchdog
 from pipeline.dead_letters import place_of, replay_headers
@@ -99,14 +100,14 @@ class Replay:
         try:
             with self._watchdog.watch("The transaction"):
                 return self._send_with_entries(batch)
-        except KafkaError as error:
+        except (KafkaError, NoAnswerError) as error:
             reason = f"{self._explain(error)} {START_AGAIN}"
             if self._stop.requested:
                 log.warning(reason)
                 raise Stopped from error
             raise PipelineError(reason) from error
 
-    def _explain(self, error: KafkaError) -> str:
+    def _explain(self, error: KafkaError | NoAnswerError) -> str:
         if is_fenced(error):
             return "Another replay was started and took over; let it finish (or this one hung for too long)."
         if not any_open(self._servers):

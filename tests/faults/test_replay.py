@@ -4,6 +4,7 @@ import random
 import signal
 import time
 from collections import defaultdict
+from contextlib import ExitStack
 from itertools import chain
 
 from pipeline.local.kafka import LocalKafka
@@ -142,6 +143,25 @@ def test_a_replay_whose_commit_hangs_ends_with_one_line(flow: Flow, proxy: Proxy
         code, lines, stderr = replay(flow, proxy.servers)
     assert (code, lines) == (1, [])
     assert_the_next_one_sends_all(flow, values, stderr, "did not return within")
+
+
+def test_a_replay_that_can_not_confirm_its_commit_ends_with_one_line(flow: Flow, proxy: Proxy) -> None:
+    """The commit succeeds, and then the ledger can't be read: its letters are replayed, but not reported."""
+    values = fill_queue(flow, LETTERS)
+    with ExitStack() as at_the_end:
+
+        def cut_what_follows(_: bytearray) -> None:
+            at_the_end.enter_context(proxy.cut(Api.FETCH))
+
+        with proxy.rule(Api.END_TXN, cut_what_follows):
+            code, lines, stderr = replay(flow, proxy.servers)
+    assert (code, lines) == (1, [])
+    last = stderr.splitlines()[-1]
+    assert f"{flow.prefix}analytics-dlq-replays[0]@0 could not be read" in last
+    assert "start the replay again" in last
+    code, lines, stderr = replay(flow)
+    assert (code, len(lines)) == (0, LETTERS // 2), stderr  # those of the second transaction
+    assert_each_replayed_once(flow, values)
 
 
 def test_the_broker_is_killed_during_a_replay(flow: Flow, cluster: LocalKafka) -> None:
