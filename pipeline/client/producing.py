@@ -110,10 +110,12 @@ class Deliveries:
             raise PipelineError(f"{self._failures} {self._what} could not be delivered.")
 
     def _delivered(self, line: Callable[[Any], str], metadata: Any) -> None:  # noqa: ANN401, no types
-        self.print(line(metadata))
-        with self._printing:
-            self.progress.add()
-        self._room.release()
+        try:
+            self.print(line(metadata))
+            with self._printing:
+                self.progress.add()
+        finally:
+            self._room.release()
 
     def _failed(self, error: KafkaError) -> None:
         with self._printing:
@@ -153,7 +155,9 @@ def event_line(value: bytes, event_id: str | None, as_json: bool) -> Callable[[A
     """
 
     def line(metadata: Any) -> str:  # noqa: ANN401, the client has no types
-        event = SentEvent(metadata.topic, metadata.partition, metadata.offset, event_id, value.decode())
+        # An event that was cut on purpose may end in the middle of a letter
+        text = value.decode(errors="backslashreplace")
+        event = SentEvent(metadata.topic, metadata.partition, metadata.offset, event_id, text)
         return msgspec.json.encode(event).decode() if as_json else event.as_line()
 
     return line

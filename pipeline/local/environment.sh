@@ -27,7 +27,7 @@ make_environment() {
 put_project_on_path() {
   local packages
   for packages in "$ENVIRONMENT"/lib/python3.*/site-packages; do
-    echo ../../../.. >"$packages/kafka-workshop.pth"
+    [ -e "$packages/kafka-workshop.pth" ] || echo ../../../.. >"$packages/kafka-workshop.pth"
   done
 }
 
