@@ -39,7 +39,7 @@ def for_people(event: AnalyticsEvent) -> str:
 def main() -> None:
     """Poll, print, commit, until Ctrl-C or --max-messages."""
     parser = option_parser(__doc__, EXAMPLES, group=CONSUMER_GROUP)
-    parser.add_argument("--from-beginning", action="store_true", help="start with the oldest event once more")
+    parser.add_argument("--from-beginning", action="store_true", help="start with the oldest event again")
     parser.add_argument("--max-messages", type=whole_number(), metavar="N", help="stop after N events")
     parser.add_argument("--json", action="store_true", help="one JSON object a line, nothing else")
     options = parser.parse_args()
@@ -76,7 +76,7 @@ def main() -> None:
             progress.add()
         if batch:
             sys.stdout.flush()
-            consumer.commit_async()  # after printing: an event may be printed twice, but none is left out
+            consumer.commit_async()  # after printing: a kill may print some twice, but leaves none out
 
     # 3. The end
     commit(consumer)

@@ -1,7 +1,8 @@
 """Shows the dead letters in analytics-dlq with their reasons, and replays them to their source.
 
-Nothing is ever deleted from the queue. A replay sends each letter once, whatever fails when. A letter that
-was not fixed fails again, and becomes a new letter with a higher number of attempts.
+It deletes nothing from the queue; only Kafka's retention does. A replay sends each event once, however many
+letters it has, whatever fails when. An event that was not fixed fails again, and becomes a new letter with a
+higher number of attempts.
 """
 
 from argparse import Namespace
@@ -93,7 +94,7 @@ def replay(options: Namespace, stop: Stop) -> None:
     """Select letters, edit them, send a batch of them in a transaction, print, until all are done."""
     servers = options.bootstrap_servers
     queue = open_queue(servers, stop)
-    # Before the letters are read: a replay that still runs must not write to the ledger after that.
+    # A new Replay ends one that still runs, and reads the ledger; so it comes before the selection.
     sender = DryRun() if options.dry_run else Replay(servers, lambda: new_producer(servers), queue, stop)
     selection = Selection(queue.source_partitions(), options.max_attempts, stop)
     outgoing_letters = selection.select(queue.letters(options.wanted))

@@ -57,12 +57,12 @@ def main() -> None:
     report_outages(options.bootstrap_servers)
     log.info(f"Sending to {WEB_EVENTS} at {options.bootstrap_servers}; Ctrl-C to stop.")
 
-    # 1. The producer. By default it is idempotent (acks="all"): a retry never stores an event twice.
+    # 1. The producer. By default it is idempotent: a retry of the client never stores an event twice.
     producer = KafkaProducer(
         **connection_settings(options.bootstrap_servers),
         linger_ms=5,  # events of the same 5 ms share a request
-        # Wait for an unreachable broker as long as it takes: once a record has expired, kafka-python 3.0.12
-        # sends no other either. The limit on events in flight keeps the memory small meanwhile.
+        # Wait for an unreachable broker as long as it takes: after one record has expired, kafka-python
+        # 3.0.12 sends nothing more. wait_for_room() limits the events in flight meanwhile.
         delivery_timeout_ms=FOREVER_MS,
     )
 
@@ -75,9 +75,10 @@ def main() -> None:
         event = make_event(dice, event_time(options.seed, number))
         event_id, value = event["event_id"], msgspec.json.encode(event)
         if dice.random() < options.broken:
-            event_id, value = None, break_event(dice, event)
+            event_id, value = None, break_event(dice, event)  # it becomes no analytics event
         # The key keeps the events of one user in one partition, and so in order.
         future = producer.send(WEB_EVENTS, key=str(event["user_id"]).encode(), value=value)
+        # Printed when the broker has confirmed it
         deliveries.track(future, event_line(value, event_id, options.json))
 
     # 3. The end: wait until the broker has confirmed the last event

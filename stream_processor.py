@@ -1,11 +1,13 @@
 """Reads web-events and purchase-events and brings both into one schema.
 
 Valid events go to analytics-events. Broken ones go to analytics-dlq, byte for byte, with the reason in their
-headers. Every event comes out exactly once: a batch of outputs and the consumer's new offsets are committed
-in one Kafka transaction. If this process dies before the commit, Kafka aborts the transaction: no
-read_committed reader sees its outputs, and the offsets are the old ones, so the next process reads the same
-events again. If it was only slow, Kafka rejects its commit, because its partitions or its transactional id
-belong to another one by then. Several of these may run at once, as a consumer group.
+headers. Every event comes out exactly once for a read_committed reader: a batch of outputs and the consumer's
+new offsets are committed in one Kafka transaction. If this process dies before the commit, Kafka aborts the
+transaction: its outputs are never seen, and the next process reads the same events again, from the old
+offsets. If it dies during the commit, Kafka completes or aborts it, and the next process waits for that. If
+it was only slow, Kafka rejects the commit: the partitions belong to another process, or the transaction has
+timed out. After any other error both clients are recreated, and reading continues from the committed offsets.
+Several of these may run at once, as a consumer group.
 """
 
 import socket
@@ -30,7 +32,7 @@ from pipeline.schema import BrokenEventError, encode, normalize_purchase, normal
 from pipeline.topics import ANALYTICS_DLQ, ANALYTICS_EVENTS, PROCESSOR_GROUP, PURCHASE_EVENTS, WEB_EVENTS
 
 NORMALIZERS = {WEB_EVENTS: normalize_web, PURCHASE_EVENTS: normalize_purchase}
-# The workshop fixes this line to the letter, whatever prefix the topics have.
+# The workshop fixes this line to the letter, whatever TOPIC_PREFIX the topics have.
 DLQ_LINE = "[DLQ] 처리 실패 이벤트를 analytics-dlq 토픽으로 전송합니다."
 EXAMPLES = """
     python3 stream_processor.py
@@ -45,13 +47,13 @@ def new_consumer(servers: str, group: str) -> KafkaConsumer:
         group_id=group,
         auto_offset_reset="earliest",  # a new group begins with the oldest event
         enable_auto_commit=False,  # offsets are committed in the transaction, with what became of the events
-        isolation_level="read_committed",  # also waits for offsets that another processor is just committing
+        isolation_level="read_committed",  # and wait for offsets that another processor is just committing
         session_timeout_ms=6_000,  # a killed processor's partitions go to the others after that long
         heartbeat_interval_ms=1_500,
-        max_poll_interval_ms=15_000,  # and those of one that hangs
-        # By default two processes share two topics of three partitions as four and two.
+        max_poll_interval_ms=15_000,  # as do those of a processor that has not polled for that long
+        # Three partitions for each of two processes; by default they share two topics as four and two.
         partition_assignment_strategy=[RoundRobinPartitionAssignor],
-        retry_backoff_ms=10,  # for 1 to 5 ms after a commit, the broker answers "try again"
+        retry_backoff_ms=10,  # commit() reads the offset back; for 1 to 5 ms the broker says "try again"
         metrics_enabled=False,  # a tenth of the client's work at 1,000 events/s, and nobody reads them
     )
 
@@ -61,12 +63,12 @@ def new_producer(servers: str, transactional_id: str) -> KafkaProducer:
     return KafkaProducer(
         **connection_settings(servers),
         transactional_id=transactional_id,  # implies an idempotent producer with acks="all"
-        transaction_timeout_ms=10_000,  # what a killed processor left open holds readers up that long
-        delivery_timeout_ms=8_000,  # a record that arrives later would come too late for its transaction
-        request_timeout_ms=5_000,
-        max_block_ms=10_000,
+        transaction_timeout_ms=10_000,  # then Kafka aborts what a killed processor left open; readers wait
+        delivery_timeout_ms=8_000,  # a record not delivered by then fails: it would miss its transaction
+        request_timeout_ms=5_000,  # time for a second attempt before the record fails
+        max_block_ms=10_000,  # no call waits longer than its transaction lives
         value_serializer=BytesOrNull(),  # a dead letter may have neither key nor value
-        max_request_size=100 * 1024 * 1024,  # the topics decide which record is too large
+        max_request_size=100 * 1024 * 1024,  # the topics decide what is too large (max.message.bytes)
         batch_size=256 * 1024,
         linger_ms=1_000,  # a batch that is not full waits for the commit, which flushes: few large requests
         retry_backoff_ms=10,
@@ -78,13 +80,13 @@ def main() -> None:
     """Poll both topics, normalize, route, commit, print, until Ctrl-C."""
     options = option_parser(__doc__, EXAMPLES, group=PROCESSOR_GROUP).parse_args()
     servers, stop = options.bootstrap_servers, Stop()
-    if not is_restart():  # by the watchdog: the topics exist, and an unreachable broker is waited for
+    if not is_restart():  # After a hang, a watchdog restarts this process: then poll() waits for the broker
         ensure_topics(servers, *NORMALIZERS, ANALYTICS_EVENTS, ANALYTICS_DLQ)
     report_outages(servers)
     log.info(f"Processing {' and '.join(NORMALIZERS)} at {servers}; Ctrl-C to stop.")
 
-    # An id of this process alone. When it recreates its producer, Kafka aborts what the one before left open,
-    # and rejects what that one may still send.
+    # An id of this process alone. When this process recreates its producer after an error, Kafka aborts what
+    # the producer before left open, and rejects what that one may still send.
     transactional_id = f"{options.group}-{socket.gethostname()}-{uuid.uuid4()}"
     exactly_once = ExactlyOnce(
         servers,
@@ -99,23 +101,24 @@ def main() -> None:
     progress = Progress("events processed")
     with Printer(stop) as printer, exactly_once:
         while not stop.requested:
-            # 1. Read a batch of events. With the first one, a transaction begins.
+            # 1. Read a batch of events. If any came, a transaction begins.
             records = exactly_once.poll()
             dlq_lines = []
             for record in records:
-                # 2. Bring the event into the common schema; the error's message says why that fails.
+                # 2. Bring the event into the common schema. The message of a BrokenEventError, which
+                #    pipeline/schema.py raises, is the reason why that fails.
                 try:
                     value = encode(NORMALIZERS[record.topic](record.value))
                 except BrokenEventError as error:
-                    # 3. Broken: to the dead letter queue as it is, with the reason in headers.
+                    # 3. Broken: to the dead letter queue, its value unchanged, with the reason in headers.
                     headers = dead_letter_headers(record, error, options.group)
                     exactly_once.send(ANALYTICS_DLQ, record, record.value, headers)
                     dlq_lines.append(f"{DLQ_LINE}\n    {place_of(record)}: {error}")
                 else:
                     # 4. Clean: to the one topic that everybody downstream reads.
                     exactly_once.send(ANALYTICS_EVENTS, record, value, record.headers)
-            # 5. Commit all outputs and the group's new offsets, or nothing. False: both clients were closed
-            #    and recreated, and poll() continues from the committed offsets.
+            # 5. Send the outputs, and commit them together with the group's new offsets, or nothing. If that
+            #    fails, poll() continues from the committed offsets, with new clients.
             if exactly_once.commit():
                 printer.print(dlq_lines)  # only now: a line on the screen is a fact, not an attempt
                 progress.add(len(records))

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # ./test.sh [--all] [PYTEST OPTION...]: all tests, on a machine that has nothing but Python. --all: the fault tests
-# in full, about 45 minutes. Docker: BROKER=docker ./test.sh
+# in full, about 40 minutes. Docker: BROKER=docker ./test.sh
 set -euo pipefail
 cd "$(dirname "$0")"
 source pipeline/local/environment.sh

@@ -2,7 +2,8 @@
 
 A dead letter is the source record with its key, value, headers and timestamp byte for byte. Behind its own
 headers come eight more that name its place in the source and the reason why it could not be processed. Their
-names are those of KIP-1191 (dead letter queues for share groups), so that tools made for these read ours too.
+names are those of KIP-1191 (dead letter queues for share groups) where it has one, so that tools made for
+these read ours, too.
 """
 
 from collections.abc import Sequence
@@ -51,7 +52,7 @@ class DeadLetter(NamedTuple):
         topic, partition, offset: the record's place in its source.
         group: the consumer group that could not process it.
         message: the reason, for a person.
-        exception: the reason, for a program: the name of the exception's class.
+        exception: the reason, for a program: the class of the error's cause, if it has one, or of the error.
         failed_at: the time of the failure, in UTC.
         delivery_count: the number of attempts; 1 unless the record was replayed.
         headers: the record's own headers.
@@ -105,7 +106,7 @@ def read_dead_letter(headers: Headers) -> DeadLetter | None:
         headers: all headers of a record in the dead letter queue.
 
     Returns:
-        None for a foreign record, which is one without these headers.
+        None for a foreign record: one without these headers in this order, or with values of another form.
     """
     own, ours = headers[: -len(NAMES)], headers[-len(NAMES) :]
     if tuple(name for name, _ in ours) != NAMES:

@@ -24,7 +24,7 @@ INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 UserId = Annotated[int, Meta(ge=INT64_MIN, le=INT64_MAX)]
 Quantity = Annotated[int, Meta(ge=1, le=INT64_MAX)]
 MinorUnits = Annotated[int, Meta(ge=0, le=INT64_MAX)]
-CurrencyCode = Annotated[str, Meta(pattern="^[A-Z]{3}", max_length=3)]  # ISO 4217
+CurrencyCode = Annotated[str, Meta(pattern="^[A-Z]{3}", max_length=3)]  # ISO 4217, three letters in all
 Timestamp = Annotated[datetime, Meta(tz=True)]  # RFC 3339 with offset
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"

@@ -15,11 +15,12 @@ WEB_EVENTS = source_topic("web")
 PURCHASE_EVENTS = source_topic("purchase")
 ANALYTICS_EVENTS = TOPIC_PREFIX + "analytics-events"
 ANALYTICS_DLQ = TOPIC_PREFIX + "analytics-dlq"
-DLQ_REPLAYS = TOPIC_PREFIX + "analytics-dlq-replays"
+DLQ_REPLAYS = TOPIC_PREFIX + "analytics-dlq-replays"  # the ledger of dlq.py replay
 
-# What the processor writes to. These topics are created with a higher size limit than a source topic.
+# What the processor writes to. An output is larger than its source record (headers, new fields), so these
+# topics get a higher size limit.
 OUTPUT_TOPICS = (ANALYTICS_EVENTS, ANALYTICS_DLQ)
-PARTITIONS = 3
+PARTITIONS = 3  # of each topic that the scripts create
 
 PROCESSOR_GROUP = TOPIC_PREFIX + "stream-processor"
 CONSUMER_GROUP = TOPIC_PREFIX + "analytics-consumer"
