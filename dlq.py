@@ -58,6 +58,8 @@ def new_producer(servers: str) -> TransactionalProducer:
         max_request_size=100 * 1024 * 1024,  # the topics decide which letter is too large
         batch_size=256 * 1024,
         linger_ms=1_000,  # a batch that is not full waits for the commit, which flushes: few large requests
+        retry_backoff_ms=10,  # for 1 to 5 ms after a commit, the broker answers the next one "try again"
+        metrics_enabled=False,  # nobody reads them
     )
     return TransactionalProducer(producer)
 

@@ -6,7 +6,7 @@ cd "$(dirname "$0")"
 source pipeline/local/environment.sh
 
 make_environment
-install requirements.txt requirements/dev.txt workshops/musinsa/requirements.txt
+install requirements.txt requirements/local.txt requirements/dev.txt workshops/musinsa/requirements.txt
 # Two at a time, as many tests wait for a time-out of Kafka's; the full form loads both cores by itself.
 case " $* " in *" --all "*) at_a_time=0 ;; *) at_a_time=2 ;; esac
 exec "$PYTHON" -m pytest --numprocesses "$at_a_time" --dist worksteal "$@"

@@ -17,8 +17,9 @@ from benchmarks.contestants import kafka_streams
 from benchmarks.measure import Contestant, Figures, Load, measure_one, measure_two
 from benchmarks.stage import make_events
 from pipeline.cli.options import whole_number
-from pipeline.cli.process import PipelineError, run
+from pipeline.cli.process import PipelineError
 from pipeline.cli.status import log
+from pipeline.client.errors import run_kafka_script
 from pipeline.local import broker
 
 RATES = (100, 1000, 5000)
@@ -114,4 +115,4 @@ def _in_short(figures: Figures) -> str:
 
 
 if __name__ == "__main__":
-    run(main, "benchmarks/run.sh")
+    run_kafka_script(main, "benchmarks/run.sh")

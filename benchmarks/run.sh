@@ -5,5 +5,5 @@ cd "$(dirname "$0")/.."
 source pipeline/local/environment.sh
 
 make_environment
-install requirements.txt requirements/dev.txt benchmarks/requirements.txt
+install requirements.txt requirements/local.txt requirements/dev.txt benchmarks/requirements.txt
 exec "$PYTHON" -m benchmarks.compare "$@"

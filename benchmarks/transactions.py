@@ -18,8 +18,9 @@ from kafka import KafkaConsumer, KafkaProducer
 from kafka.consumer.fetcher import ConsumerRecord
 
 from pipeline.cli.options import SERVERS_VARIABLE, option_parser, whole_number
-from pipeline.cli.process import PipelineError, Stop, run
+from pipeline.cli.process import PipelineError, Stop
 from pipeline.client.consuming import subscribe
+from pipeline.client.errors import run_kafka_script
 from pipeline.client.exactly_once import MAX_BATCH_RECORDS, POLL_MS, ExactlyOnce
 from pipeline.client.settings import connection_settings
 from pipeline.demo.scripts import PRODUCERS
@@ -161,4 +162,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main, "benchmarks.transactions")
+    run_kafka_script(main, "benchmarks.transactions")

@@ -66,7 +66,8 @@ class _SetLevel(argparse.Action):
         level: object,
         flag: str | None = None,
     ) -> None:
-        """Apply it at once: from here on every line is printed or not."""
+        """Apply it at once, and keep it for a parent that passes it on."""
+        setattr(options, self.dest, level)
         logging.getLogger().setLevel(str(level).upper())
 
 

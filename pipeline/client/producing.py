@@ -68,7 +68,7 @@ class Deliveries:
         try:
             self._delivered(line, future.get())
         except KafkaError as error:
-            self._failed(error)
+            self._failed(error, report=True)
 
     def print(self, line: str) -> None:
         """Print a line in one piece, whichever thread does it."""
@@ -117,9 +117,10 @@ class Deliveries:
         finally:
             self._room.release()
 
-    def _failed(self, error: KafkaError) -> None:
+    def _failed(self, error: KafkaError, report: bool = False) -> None:
+        """Count a failure; report the first one, as thousands may have the same reason."""
         with self._printing:
-            if self._failures == 0:
+            if report or self._failures == 0:
                 log.error(f"Not delivered: {type(error).__name__}: {error}")
             self._failures += 1
         self._room.release()

@@ -56,14 +56,17 @@ class PartitionReader:
         """
         return count_partitions(self._consumer, topic)
 
+    def has(self, topic: str) -> bool:
+        """Return whether a topic exists; to ask for its end could create it."""
+        return topic in self._consumer.topics()
+
     def ends(self, topic: str) -> dict[int, int]:
-        """Return the end offset of each partition of a topic; no partition where there is no such topic.
+        """Return the end offset of each partition of a topic.
 
         Raises:
+            PipelineError: it does not exist.
             KafkaError: the broker is unreachable, or refuses.
         """
-        if topic not in self._consumer.topics():  # to ask for the end of a topic could create it
-            return {}
         partitions = partitions_of(self._consumer, topic)
         ends = self._consumer.end_offsets(partitions, timeout_ms=PATIENCE_MS)
         return {partition.partition: end for partition, end in ends.items()}

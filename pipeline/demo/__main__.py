@@ -28,21 +28,27 @@ LOOK_SECONDS = 0.2
 STOP_SECONDS = 15.0
 
 
-def run_until_stopped(stop: Stop) -> None:
-    """Run the four scripts until Ctrl-C.
+def run_until_stopped(stop: Stop, options: Sequence[str]) -> None:
+    """Run the four scripts, with these options, until Ctrl-C.
 
     Raises:
         PipelineError: one of them ended by itself.
     """
     scripts: list[Script] = []
     with stopped_at_the_end(scripts):
-        scripts += [Script(stop, name) for name in (PROCESSOR, CONSUMER, *PRODUCERS)]
+        scripts += [Script(stop, name, *options) for name in (PROCESSOR, CONSUMER, *PRODUCERS)]
         while not stop.wait(LOOK_SECONDS):
             _require_running(scripts)
 
 
-def run_and_count(kafka: Broker, count: int, stop: Stop) -> None:
+def run_and_count(kafka: Broker, count: int, stop: Stop, options: Sequence[str]) -> None:
     """Send `count` events from each producer, wait for all of them, print a summary.
+
+    Args:
+        kafka: the broker.
+        count: events from each producer.
+        stop: ends it, without a summary.
+        options: of all four scripts.
 
     Raises:
         PipelineError: a script failed, or what was sent is not what came out.
@@ -51,9 +57,9 @@ def run_and_count(kafka: Broker, count: int, stop: Stop) -> None:
     summary = RunSummary(kafka.servers)
     scripts: list[Script] = []
     with stopped_at_the_end(scripts):
-        readers = [Script(stop, PROCESSOR), Script(stop, CONSUMER)]
+        readers = [Script(stop, name, *options) for name in (PROCESSOR, CONSUMER)]
         scripts += readers
-        arguments = ("--count", str(count), "--rate", "0", "--json")
+        arguments = (*options, "--count", str(count), "--rate", "0", "--json")
         producers = [Script(stop, name, *arguments, line_of=_collector(sent)) for name in PRODUCERS]
         scripts += producers
         while any(producer.running for producer in producers) and not stop.wait(LOOK_SECONDS):
@@ -122,11 +128,12 @@ def main() -> None:
     log.info(f"Kafka at {kafka.servers} ({kafka.how})")
     os.environ[SERVERS_VARIABLE] = kafka.servers  # for the scripts
     ensure_topics(kafka.servers, WEB_EVENTS, PURCHASE_EVENTS, ANALYTICS_EVENTS, ANALYTICS_DLQ)
+    of_all = ("--log-level", options.log_level) if options.log_level else ()
     try:
         if options.count is None:
-            run_until_stopped(stop)
+            run_until_stopped(stop, of_all)
         else:
-            run_and_count(kafka, options.count, stop)
+            run_and_count(kafka, options.count, stop, of_all)
     finally:
         print(_hints(kafka))
 

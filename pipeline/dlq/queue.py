@@ -8,8 +8,9 @@ import heapq
 from collections.abc import Iterator
 from datetime import datetime
 
-from pipeline.cli.process import Stop, Stopped
-from pipeline.client.reading import PartitionReader
+from pipeline.cli.process import PipelineError, Stop, Stopped
+from pipeline.client.reading import PartitionReader, Unreadable
+from pipeline.dead_letters import place_of
 from pipeline.dlq.letters import SOURCE_TOPICS, Filter, Letter, StoredRecord, identity, own_letter, time_of
 from pipeline.topics import ANALYTICS_DLQ, DLQ_REPLAYS
 
@@ -46,26 +47,34 @@ class DeadLetterQueue:
             NoAnswerError: the broker does not answer any more.
             KafkaError: it refuses.
         """
-        self.read_ledger()
+        self.read_ledger(may_be_missing=True)
         ends = self._reader.ends(ANALYTICS_DLQ)
         by_partition = (self._letters_of(partition, end) for partition, end in ends.items())
         yield from filter(wanted.accepts, heapq.merge(*by_partition, key=lambda letter: letter.failed_at))
 
-    def read_ledger(self, end: int | None = None) -> None:
+    def read_ledger(self, end: int | None = None, may_be_missing: bool = False) -> None:
         """Read the new entries of the ledger, also when a stop is requested.
 
         An entry without a value cancels an earlier one: that letter may be replayed once more.
 
         Args:
             end: the offset behind the last entry to read; None reads all that are there.
+            may_be_missing: whether there may be no ledger, as before the first replay.
 
         Raises:
+            PipelineError: there is no ledger, or an entry can't be read.
             NoAnswerError: the broker does not answer any more.
             KafkaError: it refuses.
         """
         if end is None:
-            end = self._reader.ends(DLQ_REPLAYS).get(LEDGER_PARTITION, 0)
+            if may_be_missing and not self._reader.has(DLQ_REPLAYS):
+                return
+            end = self._reader.ends(DLQ_REPLAYS)[LEDGER_PARTITION]
         for record in self._reader.read(DLQ_REPLAYS, LEDGER_PARTITION, self._ledger_read, end):
+            if isinstance(record, Unreadable):
+                raise PipelineError(
+                    f"{place_of(record)} can't be read, so it is not known which letters were replayed."
+                )
             if record.key is None:
                 continue  # no entry of ours
             if record.value is None:

@@ -26,6 +26,13 @@ HEADERS = (("trace", b"1"), ("trace", b"\xff"), (DELIVERY_COUNT, b"not ours"))
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m\r\u202e\x7f"
 
 
+class NotUtf8(str):
+    """A header name that kafka-python sends, and can't read."""
+
+    def encode(self, *_: str) -> bytes:
+        return b"\xff"
+
+
 def dlq(pipeline: Pipeline, *arguments: str, code: int = 0) -> str:
     """Run a command, and return what it prints on stdout."""
     done = pipeline.run("dlq.py", *arguments)
@@ -426,10 +433,6 @@ def test_a_letter_that_its_source_refuses_stays_and_the_others_go(made: Pipeline
 def test_a_record_that_can_not_be_read_is_foreign_and_hides_no_others(made: Pipeline) -> None:
     """kafka-python can't read a header whose name is not UTF-8."""
 
-    class NotUtf8(str):
-        def encode(self, *_: str) -> bytes:
-            return b"\xff"
-
     before, behind = letter(Source(made.web, 0, 1)), letter(Source(made.web, 0, 2))
     for record in (before, Sent(b"?", headers=[(NotUtf8("name"), b"")], partition=0), behind):
         made.produce(made.dlq, [record])
@@ -439,6 +442,20 @@ def test_a_record_that_can_not_be_read_is_foreign_and_hides_no_others(made: Pipe
     assert [row["dead_letter"] for row in listed(made, "--reason", "foreign")] == [f"{made.dlq}[0]@1"]
     assert "foreign record, which kafka-python can't read" in dlq(made, "show", f"{made.dlq}:0:1")
     assert len(dlq(made, "replay").splitlines()) == 2
+
+
+def test_a_ledger_that_can_not_be_read_stops_a_replay(made: Pipeline) -> None:
+    """An entry that is skipped would be a letter that is replayed twice."""
+    assert made.run("dlq.py", "replay").returncode == 0  # creates the ledger
+    ledger = made.prefix + "analytics-dlq-replays"
+    made.produce(ledger, [Sent(b"{}", headers=[(NotUtf8("name"), b"")])])
+    made.produce(made.dlq, [letter(Source(made.web))])
+    done = made.run("dlq.py", "replay")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1] == (
+        f"dlq.py: {ledger}[0]@0 can't be read, so it is not known which letters were replayed."
+    )
+    assert made.read(made.web) == []
 
 
 def test_what_was_sent_is_reported_whatever_ends_the_replay(made: Pipeline) -> None:

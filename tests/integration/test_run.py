@@ -56,6 +56,14 @@ def test_what_others_send_meanwhile_is_not_counted(pipeline: Pipeline) -> None:
     assert "yes (60 and " in done.stdout
 
 
+def test_the_log_level_is_that_of_all_scripts(pipeline: Pipeline) -> None:
+    done = pipeline.run(*RUN, "10", "--log-level", "warning")
+    assert done.returncode == 0, done.stderr
+    assert "each once: yes" in done.stdout
+    assert "Ctrl-C to stop" not in done.stdout
+    assert done.stderr == ""
+
+
 def test_a_lost_event_is_seen(pipeline: Pipeline, tmp_path: Path) -> None:
     """The summary must be able to say no: here the processor loses what it reads."""
     code = (

@@ -255,6 +255,10 @@ class StoringConsumer(ABC):
             max_block_ms=10_000,
             value_serializer=BytesOrNull(),  # a letter may have neither key nor value
             max_request_size=100 * 1024 * 1024,  # the topic decides which letter is too large
+            batch_size=256 * 1024,
+            linger_ms=1_000,  # a batch that is not full waits for the commit, which flushes
+            retry_backoff_ms=10,  # for 1 to 5 ms after a commit, the broker answers the next one "try again"
+            metrics_enabled=False,
         )
         return TransactionalProducer(producer)
 
