@@ -36,7 +36,7 @@ NORMALIZERS = {WEB_EVENTS: normalize_web, PURCHASE_EVENTS: normalize_purchase}
 DLQ_LINE = "[DLQ] 처리 실패 이벤트를 analytics-dlq 토픽으로 전송합니다."
 EXAMPLES = """
     python3 stream_processor.py
-    python3 stream_processor.py --group second-try    # reads everything once more, for itself
+    python3 stream_processor.py --group second-try    # processes everything again: it all comes out twice
 """
 
 
@@ -50,7 +50,7 @@ def new_consumer(servers: str, group: str) -> KafkaConsumer:
         isolation_level="read_committed",  # and wait for offsets that another processor is just committing
         session_timeout_ms=6_000,  # a killed processor's partitions go to the others after that long
         heartbeat_interval_ms=1_500,
-        max_poll_interval_ms=15_000,  # as do those of a processor that has not polled for that long
+        max_poll_interval_ms=15_000,  # as do those of one that processes a batch longer; < HANG_SECONDS
         # Three partitions for each of two processes; by default they share two topics as four and two.
         partition_assignment_strategy=[RoundRobinPartitionAssignor],
         retry_backoff_ms=10,  # commit() reads the offset back; for 1 to 5 ms the broker says "try again"
@@ -64,7 +64,7 @@ def new_producer(servers: str, transactional_id: str) -> KafkaProducer:
         **connection_settings(servers),
         transactional_id=transactional_id,  # implies an idempotent producer with acks="all"
         transaction_timeout_ms=10_000,  # then Kafka aborts what a killed processor left open; readers wait
-        delivery_timeout_ms=8_000,  # a record not delivered by then fails: it would miss its transaction
+        delivery_timeout_ms=8_000,  # a record not delivered by then fails, in time for its transaction
         request_timeout_ms=5_000,  # time for a second attempt before the record fails
         max_block_ms=10_000,  # no call waits longer than its transaction lives
         value_serializer=BytesOrNull(),  # a dead letter may have neither key nor value

@@ -1,4 +1,4 @@
-"""The names of topics and consumer groups. Pure: knows no Kafka and does no I/O."""
+"""The names of topics and consumer groups. Knows no Kafka, no network and no files."""
 
 import os
 

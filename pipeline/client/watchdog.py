@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 from pipeline.cli.status import log
 
-HANG_SECONDS = 20.0  # more than any time-out of a transaction and its requests
+HANG_SECONDS = 20.0  # more than any time-out of the clients: max_poll_interval_ms, transaction_timeout_ms
 CHECK_EVERY_SECONDS = 0.5
 RESTARTED = "RESTARTED_BY_WATCHDOG"
 
