@@ -13,7 +13,7 @@ from kafka.errors import (
 
 from pipeline.cli.process import PipelineError
 from pipeline.client.health import reason_for_silence
-from pipeline.client.settings import CONNECT_SECONDS, connection_settings
+from pipeline.client.settings import CONNECT_SECONDS, TOPIC_SECONDS, connection_settings
 from pipeline.topics import OUTPUT_TOPICS, PARTITIONS
 
 BROKER_DEFAULT = -1
@@ -21,7 +21,6 @@ SIZE_LIMIT = "max.message.bytes"
 # A source record may be as large as the broker allows, and its output is larger: a dead letter by our
 # headers, a clean event by its new fields. So output topics must allow more than a source topic does.
 OUTPUT_SIZE_LIMIT = 10 * 1024 * 1024
-TOPIC_SECONDS = 5.0
 
 
 def admin_client(servers: str) -> KafkaAdminClient:

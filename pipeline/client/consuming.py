@@ -10,12 +10,12 @@ from kafka.errors import KafkaError, RetriableError
 
 from pipeline.cli.process import PipelineError, Stop
 from pipeline.cli.status import log
+from pipeline.client.settings import TOPIC_SECONDS
 
 POLL_MS = 200  # how long an idle loop waits before it checks its stop flag
 BATCH_RECORDS = 500
 ASK_MS = 1000
 RETRY_SECONDS = 1.0
-TOPIC_SECONDS = 5.0
 SESSION_MS = 6000  # after a kill, the next consumer of the group waits that long
 COMMIT_MS = 1500
 CLOSE_MS = 1500

@@ -17,7 +17,7 @@ from kafka.errors import (
     UnsupportedCodecError,
     UnsupportedVersionError,
 )
-from kafka.errors import KafkaError as KafkaError  # for rooms that know no kafka-python
+from kafka.errors import KafkaError as KafkaError  # for pipeline/dlq/, which imports no kafka-python
 
 from pipeline.cli.process import PipelineError, run
 

@@ -5,6 +5,7 @@ from typing import Any
 from pipeline.client.network import Network
 
 CONNECT_SECONDS = 6.0  # a script has 10 s to report that no broker answers
+TOPIC_SECONDS = 5.0  # until a topic that was just created, or a broker that just started, is known
 
 
 def connection_settings(servers: str) -> dict[str, Any]:

@@ -44,6 +44,7 @@ class DeadLetterQueue:
 
         Raises:
             Stopped: a stop was requested.
+            PipelineError: there is no such topic, or the ledger can't be read.
             NoAnswerError: the broker does not answer any more.
             KafkaError: it refuses.
         """

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline.local import PROJECT
 
+IS_A_SCRIPT = 'if __name__ == "__main__":'
 MAKE = "set -euo pipefail; source pipeline/local/environment.sh; make_environment"
 
 
@@ -25,8 +26,9 @@ def test_workshop_scripts_find_the_project_wherever_it_is_and_wherever_they_star
     assert made.returncode == 0, made.stderr
 
     python = project / "kafka-env" / "bin" / "python"
-    for script in ("user_activity/producer_example.py", "musinsa/crawler.py"):
-        path = project / "workshops" / script
+    scripts = [path for path in (project / "workshops").glob("*/*.py") if IS_A_SCRIPT in path.read_text()]
+    assert len(scripts) == 14
+    for path in scripts:
         shown = subprocess.run(
             [python, path.name, "--help"], cwd=path.parent, env=environment, capture_output=True, text=True
         )
