@@ -12,7 +12,7 @@ from kafka import KafkaConsumer
 from pipeline.cli.options import option_parser, whole_number
 from pipeline.cli.process import Stop
 from pipeline.cli.status import Progress, log
-from pipeline.client.admin import ensure_topics
+from pipeline.client.admin import TopicIds, ensure_topics
 from pipeline.client.consuming import StartAt, batches, close, commit, partitions_of, subscribe
 from pipeline.client.errors import run_kafka_script
 from pipeline.client.health import report_outages
@@ -61,11 +61,12 @@ def main() -> None:
     if options.from_beginning:
         firsts = consumer.beginning_offsets(partitions_of(consumer, ANALYTICS_EVENTS))
         beginning = StartAt(consumer, firsts)
+    topic_ids = TopicIds(options.bootstrap_servers, [ANALYTICS_EVENTS])
     subscribe(consumer, ANALYTICS_EVENTS, listener=beginning)
 
     # 2. The loop: poll, print, commit
     progress = Progress("events read")
-    for batch in batches(consumer, stop, limit=options.max_messages):
+    for batch in batches(consumer, stop, limit=options.max_messages, topic_ids=topic_ids):
         for record in batch:
             try:
                 event = decode(record.value or b"")

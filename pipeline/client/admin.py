@@ -1,5 +1,6 @@
 """The admin client: topics created on start, with room for their records, and their ids."""
 
+import time
 from collections.abc import Collection, Iterable, Mapping
 
 from kafka import KafkaAdminClient
@@ -17,6 +18,7 @@ from pipeline.client.settings import CONNECT_SECONDS, TOPIC_SECONDS, connection_
 from pipeline.topics import OUTPUT_TOPICS, PARTITIONS
 
 BROKER_DEFAULT = -1
+IDLE_CHECK_SECONDS = 5.0
 SIZE_LIMIT = "max.message.bytes"
 # A source record may be as large as the broker allows, and its output is larger: a dead letter by our
 # headers, a clean event by its new fields. So output topics must allow more than a source topic does.
@@ -151,18 +153,75 @@ def ensure_compacted_topic(servers: str, topic: str) -> None:
             admin.alter_configs([ConfigResource("TOPIC", topic, settings)])
 
 
-def topic_id(admin: KafkaAdminClient, topic: str) -> str | None:
-    """Return the id of the topic that has this name now: a recreated topic has another id (KIP-516).
+def topic_ids(admin: KafkaAdminClient, topics: Iterable[str]) -> dict[str, str]:
+    """Return the ids of the topics that have these names now: a recreated topic has another id (KIP-516).
 
     Args:
         admin: a connected client.
-        topic: its name.
+        topics: their names.
 
     Returns:
-        The id; None while there is no such topic.
+        An id for each name; an empty text while there is no such topic.
 
     Raises:
         KafkaError: the broker is unreachable.
     """
-    [described] = admin.describe_topics([topic])
-    return None if described["error_code"] else str(described["topic_id"])
+    described = admin.describe_topics(list(topics))
+    return {topic["name"]: "" if topic["error_code"] else str(topic["topic_id"]) for topic in described}
+
+
+class TopicIds:
+    """Notices that topics were deleted and recreated, which a consumer does not.
+
+    A consumer reads by name: it continues at its old position in the recreated topic, and skips what is
+    before that. The id of a topic never comes back. So if it is the old one after records were fetched, they
+    are the old topic's.
+    """
+
+    def __init__(self, servers: str, topics: Iterable[str]) -> None:
+        """Remember the ids that the topics have now; so ask before the consumer asks for its offsets.
+
+        Args:
+            servers: bootstrap servers.
+            topics: their names.
+
+        Raises:
+            KafkaError: the broker is unreachable.
+        """
+        self._admin = KafkaAdminClient(**connection_settings(servers))
+        self._ids: dict[str, str] = {}
+        self.update(topics)
+
+    def __getitem__(self, topic: str) -> str:
+        """Return the id that a topic had; an empty text if there was no such topic."""
+        return self._ids[topic]
+
+    def update(self, topics: Iterable[str]) -> None:
+        """Remember the ids that these topics have now."""
+        self._ids |= topic_ids(self._admin, topics)
+        self._asked_at = time.monotonic()
+
+    def recreated(self, polled: Collection[str]) -> list[str]:
+        """Return which topics are not the same any more.
+
+        Args:
+            polled: the topics of the records that the last poll() returned. If there were none, all topics
+                are asked about, but not each time: one may have grown just to the consumer's position.
+
+        Raises:
+            KafkaError: the broker is unreachable.
+        """
+        if not polled and time.monotonic() < self._asked_at + IDLE_CHECK_SECONDS:
+            return []
+        now = topic_ids(self._admin, polled or self._ids)
+        self._asked_at = time.monotonic()
+        return sorted(topic for topic, id_ in now.items() if id_ != self._ids[topic])
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._admin.close()
+
+
+def topic_id(admin: KafkaAdminClient, topic: str) -> str | None:
+    """Return the id of one topic; None while there is no such topic. See topic_ids()."""
+    return topic_ids(admin, [topic])[topic] or None

@@ -1,7 +1,7 @@
 """A consumer in its group: subscribe, poll until a stop is requested, commit, leave."""
 
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
@@ -10,6 +10,7 @@ from kafka.errors import KafkaError, RetriableError
 
 from pipeline.cli.process import PipelineError, Stop
 from pipeline.cli.status import log
+from pipeline.client.admin import TopicIds
 from pipeline.client.settings import TOPIC_SECONDS
 
 POLL_MS = 200  # how long an idle loop waits before it checks its stop flag
@@ -93,7 +94,11 @@ class StartAt(ConsumerRebalanceListener):  # type: ignore[misc]  # the client ha
 
 
 def batches(
-    consumer: KafkaConsumer, stop: Stop, limit: int | None = None, at_once: int = BATCH_RECORDS
+    consumer: KafkaConsumer,
+    stop: Stop,
+    limit: int | None = None,
+    at_once: int = BATCH_RECORDS,
+    topic_ids: TopicIds | None = None,
 ) -> Iterator[list[ConsumerRecord]]:
     """Poll until a stop is requested; Kafka may be unreachable for a while.
 
@@ -102,6 +107,8 @@ def batches(
         stop: ends the loop.
         limit: ends it, too, after so many records (default: no limit).
         at_once: the largest number of records in a batch.
+        topic_ids: of the subscribed topics, known before the first poll(): one that is recreated is read from
+            its beginning (default: its first records are skipped).
 
     Yields:
         The records of each poll(), those of a partition in their order; an empty list where none came.
@@ -115,6 +122,13 @@ def batches(
         except RetriableError:  # Kafka is unreachable; the consumer keeps its positions
             polled = {}
             stop.wait(RETRY_SECONDS)
+        if topic_ids and (recreated := _recreated(topic_ids, polled, stop)):
+            log.warning(
+                f"Topic {' and '.join(recreated)} was deleted and recreated; reading what is there now."
+            )
+            consumer.seek_to_beginning(*(tp for tp in consumer.assignment() if tp.topic in recreated))
+            topic_ids.update(recreated)
+            continue
         batch = [record for records in polled.values() for record in records]
         if left is not None:
             left -= len(batch)
@@ -154,6 +168,16 @@ def close(consumer: KafkaConsumer) -> None:
     """Leave the group without another commit, also where Kafka is unreachable."""
     with suppress(KafkaError):
         consumer.close(autocommit=False, timeout_ms=CLOSE_MS)
+
+
+def _recreated(topic_ids: TopicIds, polled: Iterable[TopicPartition], stop: Stop) -> list[str]:
+    """Ask which of the topics were recreated; that has to be known before these records can be trusted."""
+    while not stop.requested:
+        try:
+            return topic_ids.recreated({partition.topic for partition in polled})
+        except RetriableError:
+            stop.wait(RETRY_SECONDS)
+    return []
 
 
 def _at_end(consumer: KafkaConsumer) -> bool:

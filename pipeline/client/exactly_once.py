@@ -8,7 +8,7 @@ Both clients are closed and recreated, and the loop continues from the committed
 
 import gc
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -19,6 +19,7 @@ from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata,
 
 from pipeline.cli.process import PipelineError, Stop
 from pipeline.cli.status import log
+from pipeline.client.admin import TopicIds
 from pipeline.client.consuming import count_partitions, subscribe
 from pipeline.client.errors import FINAL_ERRORS, describe
 from pipeline.client.health import answers, any_open
@@ -38,13 +39,16 @@ class _Clients:
 
     def __init__(
         self,
+        servers: str,
         new_consumer: Callable[[], KafkaConsumer],
         new_producer: Callable[[], KafkaProducer],
         sources: Collection[str],
         outputs: Collection[str],
     ) -> None:
         self._open = ExitStack()
-        self.confirmed: dict[TopicPartition, int] = {}  # the group's generation at the last check of offsets
+        # Per partition the group's generation at the last check of its offset, and of its position
+        self.offset_checked: dict[TopicPartition, int] = {}
+        self.confirmed: dict[TopicPartition, int] = {}
         self.settled_at = time.monotonic()  # the last time when it was not about to join the group
         try:
             self.consumer = new_consumer()
@@ -54,6 +58,8 @@ class _Clients:
             )
             self.partitions = {topic: count_partitions(self.consumer, topic) for topic in outputs}
             subscribe(self.consumer, *sources)
+            self.topic_ids = TopicIds(servers, sources)  # before the first poll() asks for offsets
+            self._open.callback(close_in_background, self.topic_ids.close)
             self.producer = TransactionalProducer(new_producer())
             self._open.callback(self.producer.close)
         except BaseException:
@@ -63,10 +69,9 @@ class _Clients:
     def close(self) -> None:
         self._open.close()
 
-    def committed(self, partition: TopicPartition) -> int | None:
+    def committed(self, partition: TopicPartition) -> OffsetAndMetadata | None:
         """Ask the broker for the group's committed offset; None where there is none."""
-        offset: int | None = self.consumer.committed(partition, timeout_ms=int(self.producer.seconds * 1000))
-        return offset
+        return self.consumer.committed(partition, metadata=True, timeout_ms=int(self.producer.seconds * 1000))
 
 
 @dataclass
@@ -154,6 +159,8 @@ class ExactlyOnce:
                 # refuse it.
                 membership = clients.consumer.group_metadata()
                 _confirm_settled(clients, membership)
+                _confirm_topics(clients, polled)
+                _confirm_offsets(clients, membership)
                 if not polled:
                     return []
                 _confirm_owned(clients, membership, polled)
@@ -162,7 +169,9 @@ class ExactlyOnce:
             self._recover_from(error)
             return []
         offsets = {
-            partition: OffsetAndMetadata(records[-1].offset + 1) for partition, records in polled.items()
+            # With the topic's id: should it be recreated before the commit, its next reader knows.
+            partition: OffsetAndMetadata(records[-1].offset + 1, clients.topic_ids[partition.topic])
+            for partition, records in polled.items()
         }
         self._batch = _Batch(clients, membership, offsets)
         return [record for records in polled.values() for record in records]
@@ -213,7 +222,7 @@ class ExactlyOnce:
         if not any_open(self._servers):
             raise KafkaConnectionError(f"no broker listens at {self._servers}")
         gc.collect()  # clients that failed are reference cycles, which hold all that they had fetched
-        return _Clients(self._new_consumer, self._new_producer, self._sources, self._outputs)
+        return _Clients(self._servers, self._new_consumer, self._new_producer, self._sources, self._outputs)
 
     def _recover_from(self, error: KafkaError) -> None:
         """The one answer to any error: close both clients; the next poll() recreates them."""
@@ -242,6 +251,33 @@ def _confirm_settled(clients: _Clients, membership: ConsumerGroupMetadata) -> No
         raise KafkaError(f"joining the group was not done within {HANG_SECONDS:.0f} s")
 
 
+def _confirm_topics(clients: _Clients, polled: Iterable[TopicPartition]) -> None:
+    """Check that these records are those of the topics that this consumer began to read."""
+    if recreated := clients.topic_ids.recreated({partition.topic for partition in polled}):
+        raise KafkaError(f"topic {' and '.join(recreated)} was deleted and recreated")
+
+
+def _confirm_offsets(clients: _Clients, membership: ConsumerGroupMetadata) -> None:
+    """Check that the committed offsets from which this consumer started belong to these topics.
+
+    Kafka deletes a group's offsets together with their topic. One whose transaction was just ending then
+    comes after that, and would be the new topic's.
+    """
+    assigned = clients.consumer.assignment() if membership.state is MemberState.STABLE else ()
+    for partition in assigned:
+        if clients.offset_checked.get(partition) == membership.generation_id:
+            continue
+        committed = clients.committed(partition)
+        if committed and committed.metadata not in ("", clients.topic_ids[partition.topic]):
+            first = clients.consumer.beginning_offsets([partition])[partition]
+            ours = OffsetAndMetadata(first, clients.topic_ids[partition.topic])
+            clients.consumer.commit({partition: ours}, timeout_ms=int(clients.producer.seconds * 1000))
+            raise KafkaError(
+                f"the committed offset of {partition.topic}[{partition.partition}] is that of a deleted topic"
+            )
+        clients.offset_checked[partition] = membership.generation_id
+
+
 def _confirm_owned(
     clients: _Clients,
     membership: ConsumerGroupMetadata,
@@ -258,7 +294,8 @@ def _confirm_owned(
     for partition, records in polled.items():
         if clients.confirmed.get(partition) == membership.generation_id:
             continue  # since then nobody else could commit
-        committed = clients.committed(partition) or 0
+        offset = clients.committed(partition)
+        committed = offset.offset if offset else 0
         # An offset behind the partition's end was set by hand, or the log was cut: nobody processed that.
         if records[0].offset < committed <= clients.consumer.end_offsets([partition])[partition]:
             raise KafkaError(f"another processor continued with {partition.topic}[{partition.partition}]")
@@ -272,7 +309,8 @@ def _confirm_committed(batch: _Batch) -> None:
     another processor has the partition now; to recreate the clients is right then, too.
     """
     partition, sent = next(iter(batch.offsets.items()))
-    committed = batch.clients.committed(partition)
+    found = batch.clients.committed(partition)
+    committed = found.offset if found else None
     if committed != sent.offset:
         raise KafkaError(
             f"the committed offset of {partition.topic}[{partition.partition}] is {committed}, "

@@ -35,6 +35,7 @@ TRANSACTIONS = "pipeline/client/transactions.py"
 SETTINGS = "pipeline/client/settings.py"
 CONSUMING = "pipeline/client/consuming.py"
 REPLAY = "pipeline/dlq/replay.py"
+RECREATED = "tests/faults/test_recreated_topics.py::"
 REPLAYS = "tests/faults/test_replay.py::"
 TABLE = (
     Defence(
@@ -76,6 +77,18 @@ TABLE = (
         "if records[0].offset < committed <= ", "if False and ",
         DEFENCES + "test_positions_from_before_a_lost_membership_are_not_used",
         r"0 lost, [1-9]\d* too many",
+    ),
+    Defence(
+        "a recreated topic is another topic", LOOP,
+        "                _confirm_topics(clients, polled)\n", "",
+        RECREATED + "test_a_topic_that_was_recreated_while_the_processor_slept",
+        r"all come out: not within",
+    ),
+    Defence(
+        "an offset of a deleted topic is not used", LOOP,
+        "                _confirm_offsets(clients, membership)\n", "",
+        RECREATED + "test_a_committed_offset_of_a_deleted_topic_is_not_used",
+        r"all come out: not within",
     ),
     Defence(
         "joining that takes too long is started over", LOOP,
