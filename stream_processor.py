@@ -28,7 +28,7 @@ from pipeline.client.settings import connection_settings
 from pipeline.client.transactions import BytesOrNull
 from pipeline.client.watchdog import is_restart
 from pipeline.dead_letters import dead_letter_headers, place_of
-from pipeline.schema import BrokenEventError, encode, normalize_purchase, normalize_web
+from pipeline.schema import BrokenEventError, check_headers, encode, normalize_purchase, normalize_web
 from pipeline.topics import ANALYTICS_DLQ, ANALYTICS_EVENTS, PROCESSOR_GROUP, PURCHASE_EVENTS, WEB_EVENTS
 
 NORMALIZERS = {WEB_EVENTS: normalize_web, PURCHASE_EVENTS: normalize_purchase}
@@ -108,6 +108,7 @@ def main() -> None:
                 # 2. Bring the event into the common schema. The message of a BrokenEventError, which
                 #    pipeline/schema.py raises, is the reason why that fails.
                 try:
+                    check_headers(record.headers)
                     value = encode(NORMALIZERS[record.topic](record.value))
                 except BrokenEventError as error:
                     # 3. Broken: to the dead letter queue, its value unchanged, with the reason in headers.

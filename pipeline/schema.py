@@ -8,7 +8,7 @@ The reason of a dead letter is the message of the BrokenEventError that is raise
 words, such as "Object missing required field `page`".
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from typing import Annotated, Literal, TypeVar, get_args
 from uuid import UUID
@@ -16,7 +16,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta, Struct
 
-from pipeline.text import printable
+from pipeline.text import NotUtf8, printable
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
@@ -86,6 +86,17 @@ _decode_web_event = msgspec.json.Decoder(WebEvent).decode
 _decode_purchase_event = msgspec.json.Decoder(PurchaseEvent).decode
 encode: Callable[[AnalyticsEvent], bytes] = msgspec.json.Encoder().encode
 decode: Callable[[bytes], AnalyticsEvent] = msgspec.json.Decoder(AnalyticsEvent).decode
+
+
+def check_headers(headers: Sequence[tuple[str, bytes | None]]) -> None:
+    """Check that other clients can read the headers of an event.
+
+    Raises:
+        BrokenEventError: the name of a header is not UTF-8. Most clients can't read such a record.
+    """
+    for name, _ in headers:
+        if isinstance(name, NotUtf8):
+            raise BrokenEventError(f"Header name is not UTF-8: {printable(name)}"[:MAX_REASON_CHARACTERS])
 
 
 def normalize_web(value: bytes | None) -> AnalyticsEvent:

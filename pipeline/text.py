@@ -9,6 +9,22 @@ from datetime import datetime
 import msgspec
 
 
+class NotUtf8(str):
+    r"""Text of bytes that are not UTF-8: shown with \xff in their place, encoded as the same bytes."""
+
+    def __new__(cls, content: bytes) -> "NotUtf8":
+        """Decode what can be decoded."""
+        text = super().__new__(cls, content.decode(errors="backslashreplace"))
+        text._content = content
+        return text
+
+    def encode(self, *_: str) -> bytes:
+        """Return the bytes."""
+        return self._content
+
+    _content: bytes
+
+
 def printable(text: str) -> str:
     """Escape what is not printable."""
     if text.isprintable():  # nearly always, and many times as fast

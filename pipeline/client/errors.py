@@ -40,6 +40,7 @@ FENCED = (ProducerFencedError, InvalidProducerEpochError)
 ADVICE: dict[type[KafkaError], str] = {
     MessageSizeTooLargeError: "Raise max.message.bytes of the topic (kafka-configs --alter).",
     UnsupportedCodecError: "Install the codec: pip install 'kafka-python[lz4,snappy,zstd]'.",
+    CorruptRecordError: "To pass it: kafka-consumer-groups --reset-offsets --to-offset (docs/delivery.md).",
     AuthorizationError: "Allow this client to read and write its topics (kafka-acls).",
 }
 

@@ -7,6 +7,8 @@ from kafka.net.compat import KafkaNetClient
 from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
 
+from pipeline.client.records import read_any_header_name
+
 
 class _Connections(KafkaConnectionManager):  # type: ignore[misc]  # the client has no types
     def bootstrap(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401
@@ -41,5 +43,6 @@ class Network(KafkaNetClient):  # type: ignore[misc]
 
     def __init__(self, **settings: Any) -> None:  # noqa: ANN401
         """Take the settings of the client."""
+        read_any_header_name()
         selector = NetworkSelector(**settings)
         super().__init__(selector, _Connections(selector, **settings))

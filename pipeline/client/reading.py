@@ -21,7 +21,7 @@ PATIENCE_MS = PATIENCE_SECONDS * 1000
 
 
 class Unreadable(NamedTuple):
-    """In place of a record that kafka-python can't read, such as one with a header name that is not UTF-8."""
+    """In place of a record that kafka-python can't read: it is damaged on the broker's disk."""
 
     topic: str
     partition: int

@@ -94,7 +94,7 @@ class TransactionalProducer:
             key: of the record.
             value: of the record.
             headers: of the record; a null value becomes an empty one, as kafka-python can't send null there.
-            timestamp: milliseconds since 1970; the current time where it is negative.
+            timestamp: milliseconds since 1970; -1 for none.
         """
         if self._error is not None:
             return  # the transaction is lost already; commit() reports the reason
@@ -105,7 +105,7 @@ class TransactionalProducer:
                 key=key,
                 headers=[(name, content or b"") for name, content in headers] if headers else None,
                 partition=partition,
-                timestamp_ms=timestamp if timestamp >= 0 else None,
+                timestamp_ms=timestamp,
             )
         except KafkaError as error:
             self._error = error

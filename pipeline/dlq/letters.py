@@ -1,7 +1,10 @@
 """A letter: a record of the dead letter queue. Pure: reads nothing, sends nothing."""
 
 from datetime import datetime, timedelta, timezone
+from hashlib import sha256
 from typing import NamedTuple, Protocol
+
+import msgspec
 
 from pipeline.client.reading import Unreadable
 from pipeline.dead_letters import DeadLetter, Headers, Record, place_of, read_dead_letter
@@ -9,6 +12,7 @@ from pipeline.schema import SOURCES
 from pipeline.topics import source_topic
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+FINGERPRINT_DIGITS = 32
 CREATE_TIME = 0  # the type of a record's timestamp, unless its topic says that the broker sets it
 FOREIGN = "foreign record, not a dead letter of this pipeline"
 UNREADABLE = "foreign record, which kafka-python can't read"
@@ -108,14 +112,32 @@ def identity(record: StoredRecord, dead: DeadLetter) -> bytes:
     """Return what identifies the event of a dead letter in the ledger of replays.
 
     It is the event's place in its source, so that an event that failed in several groups is one event. The
-    timestamp belongs to it because the offsets of a recreated topic begin at 0 again.
+    timestamp belongs to it because the offsets of a recreated topic begin at 0 again; the value does where
+    the broker sets the timestamps of the queue.
 
     Args:
         record: the dead letter.
         dead: the contents of its headers.
     """
-    sent_at = record.timestamp if record.timestamp_type == CREATE_TIME else ""
-    return f"{dead.topic}:{dead.partition}:{dead.offset}:{sent_at}".encode()
+    if record.timestamp_type == CREATE_TIME:
+        what = str(record.timestamp)
+    else:
+        what = sha256(record.value or b"").hexdigest()[:FINGERPRINT_DIGITS]
+    return f"{dead.topic}:{dead.partition}:{dead.offset}:{what}".encode()
+
+
+def fingerprint(dead: DeadLetter, key: bytes | None, value: bytes | None, headers: Headers) -> str:
+    """Return what identifies a record that a replay sent, by its contents: they are known before its offset.
+
+    Args:
+        dead: the letter whose source the record is sent to, or that it became.
+        key: of the record.
+        value: of the record.
+        headers: of the record.
+    """
+    sent_headers = [(name.encode(), content or b"") for name, content in headers]
+    contents = msgspec.msgpack.encode((dead.topic, dead.partition, key, value, sent_headers))
+    return sha256(contents).hexdigest()[:FINGERPRINT_DIGITS]
 
 
 def time_of(timestamp: int) -> datetime:

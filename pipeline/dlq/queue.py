@@ -8,13 +8,46 @@ import heapq
 from collections.abc import Iterator
 from datetime import datetime
 
+import msgspec
+
 from pipeline.cli.process import PipelineError, Stop, Stopped
 from pipeline.client.reading import PartitionReader, Unreadable
 from pipeline.dead_letters import place_of
-from pipeline.dlq.letters import SOURCE_TOPICS, Filter, Letter, StoredRecord, identity, own_letter, time_of
+from pipeline.dlq.letters import (
+    SOURCE_TOPICS,
+    Filter,
+    Letter,
+    StoredRecord,
+    fingerprint,
+    identity,
+    own_letter,
+    time_of,
+)
 from pipeline.topics import ANALYTICS_DLQ, DLQ_REPLAYS
 
 LEDGER_PARTITION = 0
+
+
+class Entry(msgspec.Struct):
+    """An entry of the ledger; its key is the event's identity().
+
+    Attributes:
+        dead_letter: where the letter is stored, for people.
+        edited: whether the value was edited, for people.
+        sent: the fingerprint() of the record that was sent.
+    """
+
+    dead_letter: str = ""
+    edited: bool = False
+    sent: str = ""
+
+
+def read_entry(value: bytes) -> Entry:
+    """Read the value of an entry; one that somebody wrote by hand may be anything."""
+    try:
+        return msgspec.json.decode(value, type=Entry)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return Entry()
 
 
 class DeadLetterQueue:
@@ -32,6 +65,7 @@ class DeadLetterQueue:
             stop: ends the reading of letters.
         """
         self.replayed: dict[bytes, datetime] = {}
+        self._counted: set[str] = set()  # the fingerprints of the records that replays sent
         self._ledger_read = 0
         self._reader = reader
         self._stop = stop
@@ -74,7 +108,9 @@ class DeadLetterQueue:
         for record in self._reader.read(DLQ_REPLAYS, LEDGER_PARTITION, self._ledger_read, end):
             if isinstance(record, Unreadable):
                 raise PipelineError(
-                    f"{place_of(record)} can't be read, so it is not known which letters were replayed."
+                    f"{place_of(record)} can't be read, so it is not known which letters were replayed. "
+                    f"Restore it from another replica; or delete topic {DLQ_REPLAYS}: then every letter may "
+                    "be replayed once more."
                 )
             if record.key is None:
                 continue  # no entry of ours
@@ -82,6 +118,7 @@ class DeadLetterQueue:
                 self.replayed.pop(record.key, None)
             else:
                 self.replayed[record.key] = time_of(record.timestamp)
+                self._counted.add(read_entry(record.value).sent)
         self._ledger_read = max(self._ledger_read, end)
 
     def source_partitions(self) -> dict[str, int]:
@@ -96,4 +133,8 @@ class DeadLetterQueue:
 
     def _letter(self, record: StoredRecord) -> Letter:
         dead = own_letter(record)
+        if dead and dead.delivery_count > 1:
+            source_record = fingerprint(dead, record.key, record.value, dead.headers)
+            if source_record not in self._counted:  # its sender wrote the count, not a replay
+                dead = dead._replace(delivery_count=1)
         return Letter(record, dead, self.replayed.get(identity(record, dead)) if dead else None)

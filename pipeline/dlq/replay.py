@@ -20,8 +20,8 @@ from pipeline.client.reading import NoAnswerError
 from pipeline.client.transactions import RefusedError, TransactionalProducer
 from pipeline.client.watchdog import HANG_SECONDS, Watchdog
 from pipeline.dead_letters import place_of, replay_headers
-from pipeline.dlq.letters import identity
-from pipeline.dlq.queue import LEDGER_PARTITION, DeadLetterQueue
+from pipeline.dlq.letters import fingerprint, identity
+from pipeline.dlq.queue import LEDGER_PARTITION, DeadLetterQueue, Entry
 from pipeline.dlq.selection import Outgoing
 from pipeline.topics import DLQ_REPLAYS
 
@@ -125,8 +125,9 @@ class Replay:
             record, headers = letter.record, replay_headers(dead)
             self._producer.send(dead.topic, dead.partition, record.key, value, headers, record.timestamp)
         now = int(time.time() * 1000)
-        for event, (letter, _, value) in left.items():
-            entry = {"dead_letter": letter.stored_at, "edited": value != letter.record.value}  # for people
+        for event, (letter, dead, value) in left.items():
+            sent_as = fingerprint(dead, letter.record.key, value, replay_headers(dead))
+            entry = Entry(letter.stored_at, value != letter.record.value, sent_as)
             self._producer.send(DLQ_REPLAYS, LEDGER_PARTITION, event, msgspec.json.encode(entry), (), now)
         sent = self._producer.commit()
         # Ask the broker: commit() can return although the broker aborted.

@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 
 import pytest
+from confluent_kafka import Producer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kafka import KafkaAdminClient
@@ -13,9 +14,11 @@ from kafka.admin import ConfigResource
 from kafka.errors import MessageSizeTooLargeError
 
 from pipeline.client.admin import create_topics
+from pipeline.client.records import read_any_header_name
 from pipeline.dead_letters import read_dead_letter
 from pipeline.local import PROJECT
-from pipeline.schema import encode, normalize_web
+from pipeline.schema import decode, encode, normalize_web
+from pipeline.text import NotUtf8
 from tests.broken_events import PURCHASE, TABLE, WEB, Broken, purchase, web
 from tests.integration.pipelines import Pipeline, Sent, wait_until
 
@@ -138,21 +141,61 @@ def test_a_record_as_large_as_the_broker_takes_is_not_pushed_over_the_limit(
     assert len(record.value) > BROKER_LIMIT_BYTES - 500
 
 
-def test_a_header_name_that_is_not_utf8_stops_the_processor_with_one_line(pipeline: Pipeline) -> None:
-    """kafka-python can't read such a record. To skip it would lose it, so this is for a person to decide."""
-
-    class NotUtf8(str):
-        def encode(self, *_: str) -> bytes:
-            return b"\xff"
-
+def test_a_header_name_that_is_not_utf8_makes_a_dead_letter_and_holds_nothing_up(pipeline: Pipeline) -> None:
+    """kafka-python by itself can't read such a record, nor any behind it."""
+    read_any_header_name()
+    name, bad = NotUtf8(b"caf\xe9"), [(NotUtf8(b"caf\xe9"), b"\xff"), ("second", b"2")]
     pipeline.run("producer_web.py", "--count", "0")
-    pipeline.produce(pipeline.web, [Sent(web(), headers=[(NotUtf8("name"), b"value")])])
+    pipeline.produce(
+        pipeline.web,
+        [Sent(web(page="before"), partition=0), Sent(web(page="bad"), headers=bad, partition=0),
+         Sent(b"broken", headers=bad, partition=0), Sent(web(page="behind"), partition=0)],
+    )  # fmt: skip
 
-    stopped = pipeline.run("stream_processor.py")
+    with pipeline.processor() as processor:
+        pipeline.wait_until_processed()
+        processor.wait_for_lines(4)
 
-    assert stopped.returncode == 1
-    assert "CorruptRecordError" in stopped.stderr
-    assert "Traceback" not in stopped.stderr
+    assert [decode(record.value).details["page"] for record in pipeline.read(pipeline.analytics)] == [
+        "before", "behind",
+    ]  # fmt: skip
+    letters = pipeline.read(pipeline.dlq)
+    assert [record.value for record in letters] == [web(page="bad"), b"broken"]
+    for record in letters:
+        letter = read_dead_letter(record.headers)
+        assert letter
+        assert [(name.encode(), value) for name, value in letter.headers] == [
+            (b"caf\xe9", b"\xff"), (b"second", b"2"),
+        ]  # fmt: skip
+        assert letter.message == f"Header name is not UTF-8: {name}" == r"Header name is not UTF-8: caf\xe9"
+
+
+@pytest.mark.parametrize("timestamp", [-1, -86_400_000])
+def test_a_negative_timestamp_is_kept(pipeline: Pipeline, timestamp: int) -> None:
+    """-1 is Kafka's word for none; others are times before 1970."""
+    pipeline.run("producer_web.py", "--count", "0")
+    pipeline.produce(pipeline.web, [Sent(value, timestamp_ms=timestamp) for value in (web(), b"broken")])
+    with pipeline.processor():
+        pipeline.wait_until_processed()
+    for topic in (pipeline.analytics, pipeline.dlq):
+        assert [record.timestamp for record in pipeline.read(topic)] == [timestamp]
+
+
+@pytest.mark.parametrize("codec", ["gzip", "lz4", "snappy", "zstd"])
+def test_compressed_batches_of_another_client(pipeline: Pipeline, codec: str) -> None:
+    """Real producers compress; librdkafka is what most of them are made of."""
+    pipeline.run("producer_web.py", "--count", "0")
+    producer = Producer(
+        {"bootstrap.servers": pipeline.kafka.servers, "compression.type": codec, "linger.ms": 50}
+    )
+    values = [web(page="/" * 200) if number % 2 else b"broken " * 30 for number in range(200)]
+    for value in values:
+        producer.produce(pipeline.web, value, key=b"7", partition=0)
+    assert producer.flush(30) == 0
+    with pipeline.processor():
+        pipeline.wait_until_processed()
+    assert len(pipeline.read(pipeline.analytics)) == 100
+    assert [record.value for record in pipeline.read(pipeline.dlq)] == values[::2]
 
 
 def test_any_bytes_in_exactly_one_record_out(pipeline: Pipeline) -> None:
