@@ -4,6 +4,8 @@ It reads one topic and sees the events of all producers, and never a broken one.
 consumer group stopped the last time; a new group begins with the oldest event.
 """
 
+import pipeline.start  # noqa: F401, first: now Ctrl-C ends this script at once
+
 import sys
 
 import msgspec
@@ -19,7 +21,7 @@ from pipeline.client.health import report_outages
 from pipeline.client.settings import connection_settings
 from pipeline.dead_letters import place_of
 from pipeline.schema import AnalyticsEvent, decode
-from pipeline.text import printable
+from pipeline.text import json_line, printable, time_text
 from pipeline.topics import ANALYTICS_EVENTS, CONSUMER_GROUP
 
 EXAMPLES = """
@@ -32,8 +34,8 @@ EXAMPLES = """
 def for_people(event: AnalyticsEvent) -> str:
     """Return an event as a line that is easy to read."""
     details = "  ".join(f"{name}={value}" for name, value in event.details.items())
-    when = event.occurred_at.strftime("%Y-%m-%d %H:%M:%S")
-    return f"{when}  {event.source:<8}  {event.event_type:<11}  user {event.user_id:<4} {printable(details)}"
+    what = f"{event.source:<8}  {event.event_type:<11}  user {event.user_id:<4} {details}"
+    return f"{time_text(event.occurred_at)}  {printable(what)}"  # nothing in an event may command a terminal
 
 
 def main() -> None:
@@ -66,23 +68,25 @@ def main() -> None:
 
     # 2. The loop: poll, print, commit
     progress = Progress("events read")
-    for batch in batches(consumer, stop, limit=options.max_messages, topic_ids=topic_ids):
-        for record in batch:
-            try:
-                event = decode(record.value or b"")
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                log.warning(f"Not an analytics event: {place_of(record)}")
-            else:
-                print(record.value.decode() if options.json else for_people(event))
-            progress.add()
-        if batch:
-            sys.stdout.flush()
-            consumer.commit_async()  # after printing: a kill may print some twice, but leaves none out
-
-    # 3. The end
-    commit(consumer)
-    close(consumer)
-    progress.end()
+    try:
+        for batch in batches(consumer, stop, limit=options.max_messages, topic_ids=topic_ids):
+            for record in batch:
+                try:
+                    event = decode(record.value or b"")
+                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                    log.warning(f"Not an analytics event: {place_of(record)}")
+                else:
+                    print(json_line(record.value.decode()) if options.json else for_people(event))
+                progress.add()
+            if batch:
+                sys.stdout.flush()
+                consumer.commit_async()  # after printing: a kill may print some twice, but leaves none out
+        commit(consumer)
+    finally:
+        # 3. The end: leave the group, also when nobody reads what is printed (`| head`). The next consumer of
+        #    the group would wait for a dead member until its session ends.
+        close(consumer)
+        progress.end()
     log.info(f"Stopped after {progress.count} events.")
 
 

@@ -5,6 +5,8 @@ letters it has, whatever fails when. An event that was not fixed fails again, an
 higher number of attempts.
 """
 
+import pipeline.start  # noqa: F401, first: now Ctrl-C ends this script at once
+
 from argparse import Namespace
 from itertools import islice
 

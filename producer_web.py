@@ -3,6 +3,8 @@
 Some of the events miss a field. That is on purpose: the stream processor has to cope with them.
 """
 
+import pipeline.start  # noqa: F401, first: now Ctrl-C ends this script at once
+
 import random
 from typing import Any
 from uuid import UUID

@@ -10,6 +10,8 @@ timed out. After any other error both clients are recreated, and reading continu
 Several of these may run at once, as a consumer group.
 """
 
+import pipeline.start  # noqa: F401, first: now Ctrl-C ends this script at once
+
 import socket
 import uuid
 

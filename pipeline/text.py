@@ -42,13 +42,28 @@ def bytes_text(content: bytes | None) -> str:
 
 
 def time_text(when: datetime) -> str:
-    """Return a UTC time for a person, such as 2026-11-22T04:35:43Z."""
-    return when.isoformat(timespec="seconds").replace("+00:00", "Z")
+    """Return a time for a person: local, with its offset from UTC, such as 2026-11-22T13:35:43+09:00."""
+    try:
+        return when.astimezone().isoformat(timespec="seconds")
+    except (OverflowError, OSError, ValueError):  # at the ends of the calendar
+        return when.isoformat(timespec="seconds")
+
+
+def json_line(text: str) -> str:
+    """Return JSON, which somebody else wrote, in one line in which what is not printable is escaped.
+
+    Raises:
+        msgspec.DecodeError: it is not JSON.
+    """
+    return _escape_json(msgspec.json.format(text, indent=-1))
 
 
 def json_text(value: object) -> str:
     """Return JSON in which what is not printable is escaped, too."""
-    text = msgspec.json.encode(value).decode()
+    return _escape_json(msgspec.json.encode(value).decode())
+
+
+def _escape_json(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() else json_escape(letter) for letter in text)

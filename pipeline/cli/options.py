@@ -142,7 +142,11 @@ def parse_servers(text: str) -> list[tuple[str, int]]:
     parsed = []
     for server in text.split(","):
         host, _, port = server.strip().rpartition(":")
-        if not host or not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 65536):
+        if (
+            not host
+            or "/" in host
+            or not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 65536)
+        ):
             raise ValueError(f"{server!r} is not HOST:PORT")
         parsed.append((host.strip("[]"), int(port)))
     return parsed

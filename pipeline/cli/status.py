@@ -7,11 +7,14 @@ Only a script's run() sets this up; to import a module of ours changes no logger
 import argparse
 import logging
 import os
+import stat
 import sys
 import time
 from contextlib import suppress
+from typing import TextIO
 
 REFRESH_SECONDS = 0.5
+CLEAR_LINE = "\r\033[K"
 LEVELS = ("debug", "info", "warning", "error")
 # For a parent process that shows our lines on a terminal, under our name: bare lines, through its pipe.
 BARE_LINES_VARIABLE = "BARE_STATUS_LINES"
@@ -21,6 +24,11 @@ log = logging.getLogger("pipeline")
 
 class _StatusHandler(logging.StreamHandler):  # type: ignore[type-arg]  # not subscriptable when it runs
     """Writes each line in one piece: other threads and processes write to the same stderr."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line; it takes the place of a Progress."""
+        line = super().format(record)
+        return f"{CLEAR_LINE}{line}" if Progress.on_screen else line
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Ignore a terminal that was closed; anything else is an error of ours."""
@@ -72,7 +80,12 @@ class _SetLevel(argparse.Action):
 
 
 class Progress:
-    """A counter on a line of its own, where stderr is a terminal and stdout, which shows it all, is not."""
+    """A counter on a line of its own, where stderr is a terminal and stdout goes to a file.
+
+    Not where stdout is a pipe: behind `| tee` or `| grep` is the same terminal.
+    """
+
+    on_screen = False
 
     def __init__(self, what: str) -> None:
         """Start at zero.
@@ -82,7 +95,7 @@ class Progress:
         """
         self.count = 0
         self._what = what
-        self._shown = sys.stderr.isatty() and not sys.stdout.isatty()
+        self._shown = sys.stderr.isatty() and _is_file(sys.stdout) and log.isEnabledFor(logging.INFO)
         self._next = 0.0
 
     def add(self, number: int = 1) -> None:
@@ -90,11 +103,21 @@ class Progress:
         self.count += number
         if self._shown and time.monotonic() >= self._next:
             self._next = time.monotonic() + REFRESH_SECONDS
+            Progress.on_screen = True
             with suppress(OSError):  # the terminal was closed
-                print(f"\r{self.count:,} {self._what}", end="", file=sys.stderr, flush=True)
+                print(f"{self.count:,} {self._what}\r", end="", file=sys.stderr, flush=True)
 
     def end(self) -> None:
         """Remove the counter, so that the next status line stands alone."""
-        if self._shown:
+        if Progress.on_screen:
+            Progress.on_screen = False
             with suppress(OSError):
-                print("\r\033[K", end="", file=sys.stderr, flush=True)
+                print(CLEAR_LINE, end="", file=sys.stderr, flush=True)
+
+
+def _is_file(stream: TextIO) -> bool:
+    try:
+        mode = os.fstat(stream.fileno()).st_mode
+    except (OSError, ValueError):  # no file at all
+        return False
+    return stat.S_ISREG(mode) or (stat.S_ISCHR(mode) and not stream.isatty())  # the latter: /dev/null

@@ -14,7 +14,7 @@ from pipeline.schema import SOURCES
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 MAX_ATTEMPTS = 3
 COMMANDS = {
-    "list": "a line for each letter, oldest first: time (UTC), place, attempt, reason, value",
+    "list": "a line for each letter, oldest first: time, place, attempt, reason, value",
     "stats": "how many letters per source and reason, when the first and when the last",
     "show": "everything about one letter, its value in full",
     "replay": "replay letters to their source, each once",

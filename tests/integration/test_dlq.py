@@ -23,7 +23,7 @@ from tests.broken_events import web
 from tests.integration.letters import NO_PAGE, TIMESTAMP_MS, Source, letter
 from tests.integration.pipelines import Pipeline, Sent, wait_until
 
-SECONDS = "%Y-%m-%dT%H:%M:%SZ"
+SEOUL = timezone(timedelta(hours=9))  # where pipelines.py runs the scripts
 HEADERS = (("trace", b"1"), ("trace", b"\xff"), (DELIVERY_COUNT, b"not ours"))
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m\r\u202e\x7f"
 
@@ -38,6 +38,10 @@ def dlq(pipeline: Pipeline, *arguments: str, code: int = 0) -> str:
 
 def listed(pipeline: Pipeline, *arguments: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in dlq(pipeline, "list", "--json", *arguments).splitlines()]
+
+
+def local(when: datetime) -> str:
+    return when.astimezone(SEOUL).isoformat(timespec="seconds")
 
 
 def process(pipeline: Pipeline) -> None:
@@ -101,7 +105,10 @@ def filters(now: datetime) -> list[tuple[tuple[str, ...], list[str]]]:
         (("--since", "10m"), ["new", "int"]),
         (("--since", "1h"), ["cut", "new", "int"]),
         (("--since", (now - timedelta(minutes=29)).isoformat()), ["new", "int"]),
-        (("--since", f"{now.astimezone() - timedelta(minutes=31):%Y-%m-%dT%H:%M:%S}"), ["cut", "new", "int"]),
+        (
+            ("--since", f"{now.astimezone(SEOUL) - timedelta(minutes=31):%Y-%m-%dT%H:%M:%S}"),
+            ["cut", "new", "int"],
+        ),
         (("--limit", "1"), ["old"]),
         (("--limit", "0"), []),
         (("--source", "purchase", "--reason", "trunc", "--since", "2h", "--limit", "5"), ["cut"]),
@@ -133,10 +140,10 @@ def test_list_shows_time_place_attempt_reason_and_value(made: Pipeline) -> None:
         ],
     )
     assert dlq(made, "list").splitlines() == [
-        f"2026-11-22T09:00:00Z  {made.web}[2]@17  attempt 1  Too long  {long[:60].decode()}…",
-        f"2026-11-22T09:00:00Z  {made.purchase}[2]@3  attempt 1  Value is null  (null)",
-        f"2026-11-22T09:00:00Z  {made.purchase}[2]@4  attempt 1  Value is empty  (empty)",
-        rf"2026-11-22T09:00:00Z  {made.purchase}[2]@5  attempt 1  Value is not UTF-8  \xff\x00",
+        f"2026-11-22T18:00:00+09:00  {made.web}[2]@17  attempt 1  Too long  {long[:60].decode()}…",
+        f"2026-11-22T18:00:00+09:00  {made.purchase}[2]@3  attempt 1  Value is null  (null)",
+        f"2026-11-22T18:00:00+09:00  {made.purchase}[2]@4  attempt 1  Value is empty  (empty)",
+        rf"2026-11-22T18:00:00+09:00  {made.purchase}[2]@5  attempt 1  Value is not UTF-8  \xff\x00",
     ]
     first, null, empty, binary = listed(made)
     assert first == {
@@ -156,9 +163,9 @@ def test_stats_count_by_source_and_reason(made: Pipeline, now: datetime) -> None
 
     lines = [line.split(maxsplit=6) for line in dlq(made, "stats").splitlines()]
     assert " ".join(lines[0]) == f"{made.dlq}: 21 open, 0 replayed, 1 foreign"
-    seen = [late.strftime(SECONDS), "to", late.strftime(SECONDS)]
+    seen = [local(late), "to", local(late)]
     assert lines[1] == ["20", "█" * 20, *seen, "web", "Object missing required field `page`"]
-    seen = [early.strftime(SECONDS), "to", early.strftime(SECONDS)]
+    seen = [local(early), "to", local(early)]
     assert lines[3] == ["1", "█", *seen, "purchase", "Input data was truncated"]
     assert lines[2][5] == "foreign"
 
@@ -178,7 +185,7 @@ def test_show_prints_everything(made: Pipeline, now: datetime) -> None:
     shown = dlq(made, "show", f"{made.web}:1:17")
     assert shown == dlq(made, "show", f"{made.web}[1]@17")
     for words in (
-        f"{made.web}[1]@17", now.strftime(SECONDS), "Object missing required field `page`",
+        f"{made.web}[1]@17", local(now), "Object missing required field `page`",
         "BrokenEventError", "the-group", "second-try", f"{made.dlq}[1]@0", f"{made.dlq}[1]@1",
         "2026-11-21T22:26:40Z", "trace: 1", r"bin: \xff", f"{len(long)} bytes", long.decode(),
     ):  # fmt: skip

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from kafka import KafkaAdminClient
 
 from pipeline.local import PROJECT
 from pipeline.schema import decode, encode, normalize_web
@@ -61,6 +62,7 @@ def test_help_has_examples(script: str) -> None:
         ("producer_web.py", ("--broken", "nan")),
         ("producer_web.py", ("--rate", "1e-12")),
         ("producer_web.py", ("--bootstrap-servers", "localhost:9²")),
+        ("producer_web.py", ("--bootstrap-servers", "http://localhost:9092")),
         ("stream_processor.py", ("--group", "")),
         ("consumer_analytics.py", ("--group", "")),
         ("consumer_analytics.py", ("--max-messages", "many")),
@@ -216,7 +218,7 @@ class TestConsumer:
         assert shown.returncode == 0
         assert len(shown.stdout.splitlines()) == len(events)
         line = next(line for line in shown.stdout.splitlines() if line.endswith("page=/7"))
-        assert line == "2026-11-22 00:00:00  web       page_view    user 7    page=/7"
+        assert line == "2026-11-22T09:00:00+09:00  web       page_view    user 7    page=/7"
         assert "\x1b" not in shown.stdout
         assert r"page=/\x1b[2J" in shown.stdout
 
@@ -252,6 +254,23 @@ class TestConsumer:
         assert len(shown.stdout.splitlines()) == len(events)
         assert f"Not an analytics event: {pipeline.analytics}[0]@" in shown.stderr
 
+    @pytest.mark.parametrize("option", [(), ("--json",)], ids=["text", "json"])
+    def test_no_event_can_command_the_terminal_or_break_its_line(
+        self, pipeline: Pipeline, option: tuple[str, ...]
+    ) -> None:
+        """U+009B is what a terminal takes for ESC [; other programs print JSON over several lines."""
+        pipeline.run("consumer_analytics.py", "--max-messages", "0")
+        event = {
+            "event_id": VALID_WEB["event_id"], "event_type": "\x1b[2J\u009b31m\n", "source": "web",
+            "user_id": 7, "occurred_at": "2026-11-22T00:00:00Z", "details": {"이름": "\u009b2J\u2028"},
+        }  # fmt: skip
+        pipeline.produce(pipeline.analytics, [Sent(json.dumps(event, ensure_ascii=False, indent=2).encode())])
+        shown = pipeline.run("consumer_analytics.py", "--max-messages", "1", *option)
+        assert shown.stdout.endswith("\n")
+        assert shown.stdout.removesuffix("\n").isprintable(), shown.stdout
+        if option:
+            assert json.loads(shown.stdout) == event
+
     def test_a_reader_that_leaves_is_no_error(
         self, pipeline: Pipeline, events: list[dict[str, object]]
     ) -> None:
@@ -260,6 +279,9 @@ class TestConsumer:
         assert len(shown.stdout.splitlines()) == 1
         assert "Traceback" not in shown.stderr
         assert "Exception" not in shown.stderr
+        with KafkaAdminClient(bootstrap_servers=pipeline.kafka.servers) as admin:
+            group = pipeline.prefix + "analytics-consumer"
+            assert admin.describe_groups([group])[group]["members"] == [], "it has left its group"
 
 
 def test_only_dead_letters_are_in_the_dlq_as_the_console_consumer_shows_it(pipeline: Pipeline) -> None:

@@ -3,6 +3,8 @@
 It continues where its consumer group stopped the last time; a new group begins with the oldest message.
 """
 
+import pipeline.start  # noqa: F401, first: now Ctrl-C ends this script at once
+
 import json
 
 from kafka import KafkaConsumer

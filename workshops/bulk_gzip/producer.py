@@ -3,6 +3,8 @@
 It waits after each message, as the workshop does. With --batched it waits once, at the end.
 """
 
+import pipeline.start  # noqa: F401, first: now Ctrl-C ends this script at once
+
 import json
 import time
 from contextlib import suppress

@@ -3,6 +3,8 @@
 The records that were in the two topics are deleted.
 """
 
+import pipeline.start  # noqa: F401, first: now Ctrl-C ends this script at once
+
 import time
 from collections.abc import Collection
 from contextlib import suppress

@@ -1,5 +1,7 @@
 """Part 2: reads words from input-topic and sends them, upper-cased, to output-topic."""
 
+import pipeline.start  # noqa: F401, first: now Ctrl-C ends this script at once
+
 from contextlib import suppress
 
 from kafka import KafkaConsumer, KafkaProducer

@@ -1,5 +1,7 @@
 """Part 3: prints the words of output-topic."""
 
+import pipeline.start  # noqa: F401, first: now Ctrl-C ends this script at once
+
 from kafka import KafkaConsumer
 
 from pipeline.cli.options import option_parser

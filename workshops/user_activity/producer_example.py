@@ -3,6 +3,8 @@
 A message is sent in the background, and a callback reports its delivery. With --sync it is waited for.
 """
 
+import pipeline.start  # noqa: F401, first: now Ctrl-C ends this script at once
+
 import argparse
 import json
 import random
