@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # ./create_topic.sh NAME [PARTITIONS] [REPLICATION]: creates a topic
+[ -n "${BASH_VERSION-}" ] || exec bash "$0" "$@" # started with `sh create_topic.sh`
 set -euo pipefail
 cd "$(dirname "$0")"
 source pipeline/local/environment.sh

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # ./run.sh [COUNT]: the whole pipeline in one terminal, on a machine that has nothing but Python.
 # Without COUNT until Ctrl-C; with it COUNT events from each producer, and a summary.
+[ -n "${BASH_VERSION-}" ] || exec bash "$0" "$@" # started with `sh run.sh`
 set -euo pipefail
 cd "$(dirname "$0")"
 source pipeline/local/environment.sh

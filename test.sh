@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # ./test.sh [--all] [PYTEST OPTION...]: all tests, on a machine that has nothing but Python. --all: the fault tests
 # in full, about 40 minutes. Docker: BROKER=docker ./test.sh
+[ -n "${BASH_VERSION-}" ] || exec bash "$0" "$@" # started with `sh test.sh`
 set -euo pipefail
 cd "$(dirname "$0")"
 source pipeline/local/environment.sh
