@@ -6,15 +6,20 @@ answers; else the local Kafka of this folder. BROKER=docker or BROKER=local forc
     python -m pipeline.local.broker      prints the choice: given, found, docker or local
 """
 
+import fcntl
+import importlib.util
 import os
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.cli.options import DEFAULT_SERVERS, SERVERS_VARIABLE, parse_servers
 from pipeline.cli.process import PipelineError, run
+from pipeline.cli.status import log
 from pipeline.client.health import answers, any_open
 from pipeline.local import PROJECT
 
@@ -23,6 +28,8 @@ Choice = Literal["given", "found", "docker", "local"]
 CONTAINER = "kafka"
 ENGINE_SECONDS = 10
 UP_SECONDS = 120.0
+NAME_TAKEN = "is already in use by container"
+STATE_AND_FOLDER = '{{.State.Status}}|{{index .Config.Labels "com.docker.compose.project.working_dir"}}'
 PYTHON = "kafka-env/bin/python"
 LOCAL_TOOL = f"{PYTHON} -m pipeline.local"
 
@@ -34,13 +41,13 @@ class Broker:
     Attributes:
         servers: bootstrap servers.
         how: in words, why it was chosen.
-        tool: the words before the name of one of Kafka's console tools.
+        tool: the words before the name of one of Kafka's console tools; None where there are none.
         stop: the command that stops it; None where we did not start it.
     """
 
     servers: str
     how: str
-    tool: str
+    tool: str | None
     stop: str | None
 
 
@@ -66,6 +73,8 @@ def choose() -> Choice:
     if answers(DEFAULT_SERVERS, seconds=3):
         return "found"
     if any_open(DEFAULT_SERVERS):
+        if _container_runs():  # Docker listens on the port at once, the broker in it some seconds later
+            return "docker"
         raise PipelineError(
             f"Something listens on {DEFAULT_SERVERS}, but it is not a Kafka that answers. "
             f"Stop it, or name a Kafka in ${SERVERS_VARIABLE}."
@@ -92,17 +101,74 @@ def ready(choice: Choice) -> Broker:
     if choice == "found" and _local_runs():
         return _local_broker("found running")
     how = f"named in ${SERVERS_VARIABLE}" if choice == "given" else "found running"
-    return Broker(servers, how, tool=f"{LOCAL_TOOL} exec ", stop=None)
+    tools_are_here = importlib.util.find_spec("jgo")  # of requirements/local.txt
+    return Broker(servers, how, tool=f"{LOCAL_TOOL} exec " if tools_are_here else None, stop=None)
+
+
+def start_container(compose: Sequence[str]) -> None:
+    """Start the container, unless it runs; it may be another folder's.
+
+    Args:
+        compose: how `docker compose` is spelled here.
+
+    Raises:
+        PipelineError: it can't be started.
+    """
+    command = f"{' '.join(compose)} up -d"
+    log.info(f"Starting Kafka with `{command}`; the first time this downloads its image.")
+    with _one_at_a_time():
+        up = subprocess.run([*compose, "up", "-d"], cwd=PROJECT, capture_output=True, text=True)
+    if up.returncode == 0:
+        return
+    if NAME_TAKEN not in up.stderr:
+        raise PipelineError(f"`{command}` failed: {_reason(up.stderr)}. Without Docker: BROKER=local")
+    if not (_container_runs() and any_open(DEFAULT_SERVERS)):
+        raise PipelineError(_describe_other_container())
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Of two `docker compose up` at once, both create the container, and one of them fails."""
+    folder = os.open(PROJECT, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _reason(stderr: str) -> str:
+    """Return the line of `docker compose` that has the reason; in old versions it is not the last one."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip() and "level=warning" not in line]
+    errors = [line for line in lines if "error:" in line.lower() or "error response" in line.lower()]
+    return (errors[:1] or lines[-1:] or ["no reason given"])[0].rstrip(".")
+
+
+def _describe_other_container() -> str:
+    state, folder = _state_and_folder()
+    origin = f"made by docker compose in {folder}" if folder else "not made by docker compose"
+    what = f"There is another container `{CONTAINER}` ({state}), {origin}."
+    remove = "(topics in a volume stay). Without Docker: BROKER=local"
+    if state == "running":  # but not on our port
+        return f"{what} Remove it with `docker rm --force {CONTAINER}` {remove}"
+    return (
+        f"{what} Start it with `docker start {CONTAINER}` and run this again, "
+        f"or remove it with `docker rm {CONTAINER}` {remove}"
+    )
+
+
+def _state_and_folder() -> tuple[str, str]:
+    """Return the container's state, such as exited, and the folder of the compose file that made it."""
+    described = _output("docker", "inspect", "--type", "container", CONTAINER, "--format", STATE_AND_FOLDER)
+    state, _, folder = (described or "unknown").partition("|")
+    return state, folder
 
 
 def _docker() -> Broker:
     compose = _compose_command()
     if not compose:
         raise PipelineError("No Docker engine with `docker compose` answers. Without Docker: BROKER=local")
-    up = subprocess.run([*compose, "up", "-d"], cwd=PROJECT, capture_output=True, text=True)
-    if up.returncode != 0:
-        said = up.stderr.strip().splitlines() or ["no reason given"]
-        raise PipelineError(f"`{' '.join(compose)} up -d` failed: {said[-1]} Without Docker: BROKER=local")
+    start_container(compose)
     deadline = time.monotonic() + UP_SECONDS
     while not answers(DEFAULT_SERVERS, seconds=2):
         if time.monotonic() > deadline:
@@ -115,7 +181,9 @@ def _docker() -> Broker:
 
 def _docker_broker(how: str) -> Broker:
     compose = " ".join(_compose_command() or ["docker", "compose"])
-    return Broker(DEFAULT_SERVERS, how, tool=f"docker exec {CONTAINER} ", stop=f"{compose} down")
+    ours = _state_and_folder()[1] == str(PROJECT)
+    stop = f"{compose} down" if ours else f"docker stop {CONTAINER}"
+    return Broker(DEFAULT_SERVERS, how, tool=f"docker exec {CONTAINER} ", stop=stop)
 
 
 def _local() -> Broker:

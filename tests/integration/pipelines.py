@@ -140,6 +140,7 @@ class Pipeline:
 
     def tool(self, name: str, *arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
         """Run one of Kafka's console tools, in the container or from the local broker's jars."""
+        assert self.kafka.tool
         prefix = self.kafka.tool.replace("docker exec", "docker exec -i").split()
         if prefix[0] != "docker":
             prefix[0] = sys.executable
