@@ -1,83 +1,96 @@
 """run.sh: all four scripts in one terminal.
 
-    ./run.sh           until Ctrl-C, one event per second from each producer
-    ./run.sh 500       500 events from each producer as fast as they go, then a summary
+    ./run.sh           one event per second from each producer, until Ctrl-C
+    ./run.sh 500       500 events from each producer as fast as they go
 
-Every line stands under the name of the script that printed it.
+Every line stands under the name of the script that printed it. At the end comes a summary.
 """
 
 import argparse
 import os
+import shlex
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from datetime import datetime, timezone
 
 import msgspec
 
 from pipeline.cli.options import SERVERS_VARIABLE, whole_number
-from pipeline.cli.process import PipelineError, Stop
+from pipeline.cli.process import PipelineError, Stop, Stopped
 from pipeline.cli.status import add_log_level, log
 from pipeline.client.admin import ensure_topics
 from pipeline.client.errors import run_kafka_script
 from pipeline.client.producing import SentEvent
-from pipeline.demo.scripts import CONSUMER, PROCESSOR, PRODUCERS, Script, stopped_at_the_end
+from pipeline.demo.scripts import CONSUMER, PROCESSOR, PRODUCERS, Script, stop_scripts, stopped_at_the_end
 from pipeline.demo.summary import RunSummary
-from pipeline.local import broker
+from pipeline.local import PROJECT, broker
 from pipeline.local.broker import Broker
-from pipeline.topics import ANALYTICS_DLQ, ANALYTICS_EVENTS, CONSUMER_GROUP, PURCHASE_EVENTS, WEB_EVENTS
+from pipeline.topics import (
+    ANALYTICS_DLQ,
+    ANALYTICS_EVENTS,
+    CONSUMER_GROUP,
+    PURCHASE_EVENTS,
+    TOPIC_PREFIX,
+    WEB_EVENTS,
+)
 
 LOOK_SECONDS = 0.2
-STOP_SECONDS = 15.0
+# After Ctrl-C, in this order, before the process ends in any case
+PRODUCERS_STOP_SECONDS = 1.5
+LAST_RESULTS_SECONDS = 0.7
+STOP_SECONDS = 4.8  # with HURRIED_STOP_SECONDS of scripts.py in between
 
 
-def run_until_stopped(stop: Stop, options: Sequence[str]) -> None:
-    """Run the four scripts, with these options, until Ctrl-C.
-
-    Raises:
-        PipelineError: one of them ended by itself.
-    """
-    scripts: list[Script] = []
-    with stopped_at_the_end(scripts):
-        scripts += [Script(stop, name, *options) for name in (PROCESSOR, CONSUMER, *PRODUCERS)]
-        while not stop.wait(LOOK_SECONDS):
-            _require_running(scripts)
-
-
-def run_and_count(kafka: Broker, count: int, stop: Stop, options: Sequence[str]) -> None:
-    """Send `count` events from each producer, wait for all of them, print a summary.
+def run_scripts(servers: str, count: int | None, stop: Stop, options: Sequence[str]) -> None:
+    """Run the four scripts until all events came out, or until Ctrl-C, and print a summary.
 
     Args:
-        kafka: the broker.
-        count: events from each producer.
-        stop: ends it, without a summary.
+        servers: of the broker.
+        count: events from each producer, as fast as they go; None for one per second until Ctrl-C.
+        stop: ends it early.
         options: of all four scripts.
 
     Raises:
         PipelineError: a script failed, or what was sent is not what came out.
     """
     sent: list[SentEvent] = []
-    summary = RunSummary(kafka.servers)
+    all_sent = threading.Event()
+    summary = RunSummary(servers)
     scripts: list[Script] = []
-    with stopped_at_the_end(scripts):
-        readers = [Script(stop, name, *options) for name in (PROCESSOR, CONSUMER)]
-        scripts += readers
-        arguments = (*options, "--count", str(count), "--rate", "0", "--json")
-        producers = [Script(stop, name, *arguments, line_of=_collector(sent)) for name in PRODUCERS]
-        scripts += producers
+    with stopped_at_the_end(scripts, stop):
+        for name in (PROCESSOR, CONSUMER):
+            scripts.append(Script(stop, name, *options))
+        how_many = () if count is None else ("--count", str(count), "--rate", "0")
+        for name in PRODUCERS:
+            scripts.append(Script(stop, name, *options, *how_many, "--json", line_of=_collector(sent)))
+        readers, producers = scripts[:2], scripts[2:]
+        # In a thread of its own: a call of the client may take longer than we may after Ctrl-C
+        printed = ThreadPoolExecutor(1).submit(summary.follow, sent, all_sent, CONSUMER_GROUP, stop)
         while any(producer.running for producer in producers) and not stop.wait(LOOK_SECONDS):
-            _require_running(readers)
-        if not stop.requested:
+            _require_running(scripts if count is None else readers)
+            _require_no_error(printed)
+        if stop.requested:
+            stop_scripts(producers, PRODUCERS_STOP_SECONDS)
+        else:
             for producer in producers:
                 producer.join()
-            summary.wait_for(sent, stop)
-            printed = summary.wait_for_group(CONSUMER_GROUP, stop)
+        all_sent.set()
+        while not printed.done() and not stop.wait(LOOK_SECONDS):
+            _require_running(readers)
+        if not stop.requested:
+            _require_no_error(printed)
+        else:
+            wait([printed], LAST_RESULTS_SECONDS)
+    print(summary.account.describe(sent, stopped=stop.requested))
     if stop.requested:
         return
-    print(summary.describe(sent))
     for producer in producers:
         if producer.process.returncode != 0:
             raise PipelineError(f"{producer.name}.py failed; its error is above.")
-    if not summary.balanced(sent):
+    if not summary.account.balanced(sent):
         raise PipelineError("Sent is not clean + dead letters.")
-    if not printed:
+    if not printed.result():
         raise PipelineError(f"{CONSUMER}.py did not print everything in time.")
 
 
@@ -85,6 +98,11 @@ def _require_running(scripts: Sequence[Script]) -> None:
     for script in scripts:
         if not script.running:
             raise PipelineError(f"{script.name}.py ended by itself; its error is above.")
+
+
+def _require_no_error(work: Future[bool]) -> None:
+    if work.done():
+        work.result()
 
 
 def _collector(sent: list[SentEvent]) -> Callable[[str], str]:
@@ -95,22 +113,55 @@ def _collector(sent: list[SentEvent]) -> Callable[[str], str]:
             event = msgspec.json.decode(line, type=SentEvent)
         except msgspec.DecodeError:  # a producer that was killed may leave half a line
             return line
+        line, event.value = event.as_line(), ""  # a run until Ctrl-C may last for days
         sent.append(event)
-        return event.as_line()
+        return line
 
     return collect
 
 
-def _hints(kafka: Broker) -> str:
-    lines = [
-        "Look into the DLQ:",
-        f"  {kafka.tool}kafka-console-consumer --bootstrap-server {kafka.servers} "
-        f"--topic {ANALYTICS_DLQ} --from-beginning",
-        f"  {broker.PYTHON} dlq.py stats --bootstrap-servers {kafka.servers}",
+def _hints(kafka: Broker, started: datetime) -> str:
+    """Return the commands to go on with; they work where they are copied to another terminal."""
+    prefix = f"TOPIC_PREFIX={shlex.quote(TOPIC_PREFIX)} " if TOPIC_PREFIX else ""
+    of_this_run = f"--bootstrap-servers {kafka.servers} --since {started:%Y-%m-%dT%H:%M:%SZ}"
+    dlq = f"  {prefix}{broker.PYTHON} dlq.py"
+    lines = []
+    called_from = os.environ.get("OLDPWD", "")  # run.sh has changed to the project's folder
+    if os.path.isdir(called_from) and not os.path.samefile(called_from, PROJECT):
+        lines += ["The commands below work in the project's folder:", f"  cd {shlex.quote(str(PROJECT))}"]
+    lines += ["Look into the DLQ:"]
+    if kafka.tool:
+        lines += [
+            f"  {kafka.tool}kafka-console-consumer --bootstrap-server {kafka.servers} "
+            f"--topic {shlex.quote(ANALYTICS_DLQ)} --from-beginning"
+        ]
+    lines += [
+        f"{dlq} stats {of_this_run}",
+        f"{dlq} list {of_this_run}",
+        f"Replay these letters; the next {prefix}./run.sh processes them:",
+        f"{dlq} replay {of_this_run}",
     ]
     if kafka.stop:
         lines += ["Kafka stays up. Stop it:", f"  {kafka.stop}"]
     return "\n".join(lines)
+
+
+def _start_kafka(stop: Stop) -> Broker:
+    """Find or start a broker, and create the topics.
+
+    Raises:
+        Stopped: by Ctrl-C, which also ends the commands that start one.
+        PipelineError: there is none.
+    """
+    try:
+        kafka = broker.ready(broker.choose())
+        log.info(f"Kafka at {kafka.servers} ({kafka.how})")
+        ensure_topics(kafka.servers, WEB_EVENTS, PURCHASE_EVENTS, ANALYTICS_EVENTS, ANALYTICS_DLQ)
+    except PipelineError:
+        if stop.requested:
+            raise Stopped from None
+        raise
+    return kafka
 
 
 def main() -> None:
@@ -124,18 +175,14 @@ def main() -> None:
     add_log_level(parser)
     options = parser.parse_args()
     stop = Stop(STOP_SECONDS)
-    kafka = broker.ready(broker.choose())
-    log.info(f"Kafka at {kafka.servers} ({kafka.how})")
+    kafka = _start_kafka(stop)
     os.environ[SERVERS_VARIABLE] = kafka.servers  # for the scripts
-    ensure_topics(kafka.servers, WEB_EVENTS, PURCHASE_EVENTS, ANALYTICS_EVENTS, ANALYTICS_DLQ)
     of_all = ("--log-level", options.log_level) if options.log_level else ()
+    started = datetime.now(timezone.utc)
     try:
-        if options.count is None:
-            run_until_stopped(stop, of_all)
-        else:
-            run_and_count(kafka, options.count, stop, of_all)
+        run_scripts(kafka.servers, options.count, stop, of_all)
     finally:
-        print(_hints(kafka))
+        print(_hints(kafka, started))
 
 
 if __name__ == "__main__":

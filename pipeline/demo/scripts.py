@@ -5,8 +5,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import IO
 
 from pipeline.cli.process import Stop
@@ -19,6 +20,7 @@ COLORS = {"producer_web": 36, "producer_purchase": 35, PROCESSOR: 33, CONSUMER: 
 NAME_WIDTH = max(map(len, COLORS))
 
 CHILD_STOP_SECONDS = 6.0
+HURRIED_STOP_SECONDS = 2.3  # after Ctrl-C
 
 _terminal = threading.Lock()
 
@@ -79,18 +81,32 @@ class Script:
                 self._stop.request()
 
 
+def stop_scripts(scripts: Sequence[Script], seconds: float) -> None:
+    """Stop scripts, and wait so long for their end and their last lines."""
+    for script in scripts:
+        if script.running:
+            script.process.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + seconds
+    for script in scripts:
+        with suppress(subprocess.TimeoutExpired):
+            script.process.wait(max(0.0, deadline - time.monotonic()))
+            script.join()
+
+
 @contextmanager
-def stopped_at_the_end(scripts: list[Script]) -> Iterator[None]:
-    """Stop all scripts at the end of the with block, whatever happened in it."""
+def stopped_at_the_end(scripts: Sequence[Script], stop: Stop) -> Iterator[None]:
+    """Stop all scripts at the end of the with block, whatever happened in it.
+
+    Args:
+        scripts: those that run at its end.
+        stop: where it is requested, there is less time for it.
+    """
     try:
         yield
     finally:
+        stop_scripts(scripts, HURRIED_STOP_SECONDS if stop.requested else CHILD_STOP_SECONDS)
         for script in scripts:
             if script.running:
-                script.process.send_signal(signal.SIGTERM)
-        for script in scripts:
-            try:
-                script.process.wait(CHILD_STOP_SECONDS)
-            except subprocess.TimeoutExpired:
                 script.process.kill()
+        for script in scripts:
             script.join()

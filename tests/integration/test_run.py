@@ -1,19 +1,25 @@
 """run.sh: one command, all four scripts, a summary that adds up, and nothing left behind."""
 
+import os
 import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
 import pytest
 
+from pipeline.cli.options import SERVERS_VARIABLE
 from pipeline.demo.scripts import COLORS
-from pipeline.local import PROJECT
+from pipeline.local import PROJECT, broker
 from tests.integration.pipelines import Pipeline, wait_until
 
 RUN = ("-m", "pipeline.demo")
+STOP_SECONDS = 5.0
+OF_PIPELINE = ("TOPIC_PREFIX", SERVERS_VARIABLE, "BROKER")
+LINE = r"^  (sent|clean|dead letters|to come) +([\d,]+) "
 
 
 def processes_of(pipeline: Pipeline) -> list[psutil.Process]:
@@ -26,6 +32,18 @@ def processes_of(pipeline: Pipeline) -> list[psutil.Process]:
         except psutil.Error:
             continue
     return found
+
+
+def require_account(pipeline: Pipeline, stdout: str) -> None:
+    """The summary of a run that was stopped: all that was sent came out, or is said to come."""
+    summary = stdout[stdout.index("This run") :]
+    numbers = {name: int(number.replace(",", "")) for name, number in re.findall(LINE, summary, re.M)}
+    sent = sum(end for end in pipeline.ends().values())
+    came = len(pipeline.read(pipeline.analytics)), len(pipeline.read(pipeline.dlq))
+    assert numbers["sent"] == sent
+    assert numbers["clean"] + numbers["dead letters"] + numbers.get("to come", 0) == sent
+    assert (numbers["clean"], numbers["dead letters"]) <= came
+    assert ", each once: yes (" in summary
 
 
 def test_a_count_is_sent_processed_and_summed_up(pipeline: Pipeline) -> None:
@@ -86,9 +104,12 @@ def test_a_signal_stops_all_four_and_leaves_none_behind(pipeline: Pipeline, numb
     running = pipeline.start(*RUN)
     wait_until(lambda: "│ 20" in running.stdout, "a clean event was printed")
     assert len(processes_of(pipeline)) == 5
+    before = time.monotonic()
     assert running.stop(number) == 0
+    assert time.monotonic() - before < STOP_SECONDS
     assert processes_of(pipeline) == []
     assert "Traceback" not in running.stdout + running.stderr
+    require_account(pipeline, running.stdout)
     assert "Look into the DLQ" in running.stdout
     assert f"dlq.py stats --bootstrap-servers {pipeline.kafka.servers}" in running.stdout
 
@@ -114,7 +135,54 @@ def test_a_reader_that_leaves_stops_the_run(pipeline: Pipeline) -> None:
 def test_ctrl_c_while_a_count_is_sent(pipeline: Pipeline) -> None:
     running = pipeline.start(*RUN, "1000000")
     wait_until(lambda: "│ 20" in running.stdout, "a clean event was printed")
+    before = time.monotonic()
     assert running.stop(signal.SIGINT) == 0
+    assert time.monotonic() - before < STOP_SECONDS
+    assert processes_of(pipeline) == []
+    assert ", each once: yes (" in running.stdout
+
+
+def test_the_printed_commands_show_and_replay_the_dead_letters_of_this_run(pipeline: Pipeline) -> None:
+    pipeline.run(*RUN, "20")
+    earlier = len(pipeline.read(pipeline.dlq))
+    wait_until(lambda: time.time() % 1 < 0.5, "the next second")  # --since knows whole seconds
+    done = pipeline.run(*RUN, "40")
+    letters = len(pipeline.read(pipeline.dlq)) - earlier
+    hints = done.stdout[done.stdout.index("Look into the DLQ") :]
+    # In another terminal, which has none of this one's variables
+    environment = {name: value for name, value in os.environ.items() if name not in OF_PIPELINE}
+    shown = {}
+    for line in (line.strip() for line in hints.splitlines() if " dlq.py " in line):
+        command = line.replace(broker.PYTHON, sys.executable)
+        answer = subprocess.run(
+            ["bash", "-c", command], cwd=PROJECT, env=environment, capture_output=True, text=True
+        )
+        assert answer.returncode == 0, answer.stderr
+        shown[line.split("dlq.py ")[1].split()[0]] = answer.stdout + answer.stderr
+    assert f"{pipeline.dlq}: {letters} open" in shown["stats"]
+    assert len(shown["list"].splitlines()) == letters
+    assert f"Replayed: {letters}\n" in shown["replay"]
+
+
+def test_the_printed_commands_work_elsewhere(pipeline: Pipeline, tmp_path: Path) -> None:
+    """For one who started /path/to/run.sh."""
+    done = pipeline.run(*RUN, "1", OLDPWD=str(tmp_path))
+    assert f"\n  cd {PROJECT}\n" in done.stdout
+
+
+def test_a_script_that_can_not_be_started_leaves_none_behind(pipeline: Pipeline) -> None:
+    code = (
+        "import pipeline.demo.__main__ as r\n"
+        "class Failing(r.Script):\n"
+        "    def __init__(self, stop, name, *a, **k):\n"
+        "        if name == r.CONSUMER: raise OSError(11, 'Resource temporarily unavailable')\n"
+        "        super().__init__(stop, name, *a, **k)\n"
+        "r.Script = Failing\n"
+        "r.run_kafka_script(r.main, 'run.sh')\n"
+    )
+    done = pipeline.run(sys.executable, "-c", code)
+    assert done.returncode == 1
+    assert done.stderr.endswith("run.sh: [Errno 11] Resource temporarily unavailable\n")
     assert processes_of(pipeline) == []
 
 
