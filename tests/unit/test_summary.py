@@ -61,7 +61,7 @@ def test_what_came_out_twice_is_seen_also_where_the_run_was_stopped() -> None:
 
 def test_records_of_others_are_no_error() -> None:
     account = Account()
-    deep = b'{"details":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    deep = b'{"deep":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
     values = (deep, b"\xff", b"{}", None)
     others = [Record(topic, value) for value in values for topic in (ANALYTICS_EVENTS, ANALYTICS_DLQ)]
     assert account.count(others) == []
