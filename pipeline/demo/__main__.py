@@ -9,6 +9,7 @@ Every line stands under the name of the script that printed it. At the end comes
 import argparse
 import os
 import shlex
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -71,6 +72,8 @@ def run_scripts(servers: str, count: int | None, stop: Stop, options: Sequence[s
             _require_running(scripts if count is None else readers)
             _require_no_error(printed)
         if stop.requested:
+            if sys.stdout.isatty():
+                print()  # the terminal shows ^C where the cursor is
             stop_scripts(producers, PRODUCERS_STOP_SECONDS)
         else:
             for producer in producers:
