@@ -37,11 +37,9 @@ def admin_client(servers: str) -> KafkaAdminClient:
     try:
         return KafkaAdminClient(**connection_settings(servers))
     except (KafkaConnectionError, KafkaTimeoutError, OSError, ValueError) as error:
+        reason, next_step = reason_for_silence(servers)
         raise PipelineError(
-            f"No Kafka answers at {servers} (tried for {CONNECT_SECONDS:.0f} s: "
-            f"{reason_for_silence(servers)}). "
-            "Start one with `docker compose up -d` or `python -m pipeline.local start`, "
-            "or name another with --bootstrap-servers."
+            f"No Kafka answers at {servers} (tried for {CONNECT_SECONDS:.0f} s: {reason}). {next_step}"
         ) from error
 
 

@@ -14,6 +14,7 @@ from kafka.errors import (
     KafkaConfigurationError,
     MessageSizeTooLargeError,
     ProducerFencedError,
+    RetriableError,
     UnsupportedCodecError,
     UnsupportedVersionError,
 )
@@ -70,6 +71,7 @@ def run_kafka_script(main: Callable[[], None], name: str | None = None) -> None:
         try:
             main()
         except KafkaError as error:
-            raise PipelineError(f"Kafka refused: {describe(error)}") from error
+            said = "does not answer" if isinstance(error, RetriableError) else "refused"
+            raise PipelineError(f"Kafka {said}: {describe(error)}") from error
 
     run(main_without_kafka_errors, name)

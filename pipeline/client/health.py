@@ -1,6 +1,8 @@
 """Whether Kafka answers, and if not, why."""
 
 import socket
+import ssl
+import struct
 import threading
 import time
 
@@ -12,6 +14,16 @@ from pipeline.cli.status import log
 from pipeline.client.settings import connection_settings
 
 LOOK_EVERY_SECONDS = 3.0
+ASK_SECONDS = 1.0
+CORRELATION_ID = b"look"  # comes back with the answer
+# Length; the key and version of the request (ApiVersions, 0); correlation id; no client id
+API_VERSIONS_REQUEST = struct.pack(">ihh4sh", 10, 18, 0, CORRELATION_ID, -1)
+START_ONE = (
+    "Start one with `docker compose up -d` or `python -m pipeline.local start`, "
+    "or name another with --bootstrap-servers."
+)
+NAME_ANOTHER = "Name another with --bootstrap-servers."
+NAME_PLAIN = "Name a listener without TLS and password with --bootstrap-servers."
 
 
 def answers(servers: str, seconds: float) -> bool:
@@ -45,18 +57,61 @@ def is_open(host: str, port: int) -> bool:
     return True
 
 
-def reason_for_silence(servers: str) -> str:
-    """Say why connecting failed."""
+def reason_for_silence(servers: str) -> tuple[str, str]:
+    """Find out why the first of the bootstrap servers does not answer as a Kafka that takes anybody.
+
+    Args:
+        servers: bootstrap servers.
+
+    Returns:
+        The reason, and what to do next.
+    """
     host, port = parse_servers(servers)[0]
     try:
         socket.create_connection((host, port), timeout=1).close()
     except socket.gaierror:
-        return f"host {host} is unknown"
+        return f"host {host} is unknown", NAME_ANOTHER
     except TimeoutError:
-        return "no answer"
+        return "no answer", START_ONE
     except OSError as error:
-        return (error.strerror or str(error)).lower()
-    return f"what listens on port {port} does not speak Kafka, or asks for TLS or a password"
+        return (error.strerror or str(error)).lower(), START_ONE
+    answer = _ask_for_versions(host, port)
+    if answer is None:
+        return f"port {port} is open, but nothing answers there; it may be starting, or hang", NAME_ANOTHER
+    if answer[4:8] == CORRELATION_ID:
+        return f"the Kafka on port {port} asks for a password (SASL), or is still starting", NAME_PLAIN
+    if _speaks_tls(host, port):
+        return f"port {port} speaks TLS", NAME_PLAIN
+    return f"what listens on port {port} does not speak Kafka", NAME_ANOTHER
+
+
+def _speaks_tls(host: str, port: int) -> bool:
+    """Return whether a TLS handshake gets as far as the server's answer."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with socket.create_connection((host, port), timeout=ASK_SECONDS) as connection:
+            context.wrap_socket(connection, server_hostname=host).close()
+    except ssl.SSLError as error:  # such as: the server asks for the client's certificate
+        return "ALERT" in (error.reason or "")
+    except OSError:
+        return False
+    return True
+
+
+def _ask_for_versions(host: str, port: int) -> bytes | None:
+    """Return the start of the answer to Kafka's first request, ApiVersions; None where there is none.
+
+    A Kafka answers it before it asks for a password (KIP-43).
+    """
+    try:
+        with socket.create_connection((host, port), timeout=ASK_SECONDS) as connection:
+            connection.sendall(API_VERSIONS_REQUEST)
+            return connection.recv(8)
+    except TimeoutError:
+        return None
+    except OSError:
+        return b""
 
 
 def report_outages(servers: str) -> None:

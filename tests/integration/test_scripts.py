@@ -5,8 +5,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from kafka import KafkaAdminClient
@@ -23,15 +25,37 @@ SLOWEST_FAILURE_SECONDS = 10.0
 SLOWEST_STOP_SECONDS = 5.0
 
 
-@pytest.fixture(params=["closed", "silent"])
+TLS_ALERT = (
+    b"\x15\x03\x03\x00\x02\x02\x28"  # handshake failure: a server that asks for a certificate (RFC 8446)
+)
+
+
+@pytest.fixture(params=["closed", "silent", "web", "tls"])
 def port_without_kafka(request: pytest.FixtureRequest) -> Iterator[tuple[int, str]]:
-    """A port without Kafka, and what a script reports about it."""
+    """A port without a Kafka that takes anybody, and what a script reports about it."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         if request.param == "silent":  # something accepts connections and never answers
+            yield port, "is open, but nothing answers there"
+        elif request.param == "web":
+            threading.Thread(target=answer_all, args=(listener, b"HTTP/1.1 400 Bad Request\r\n\r\n")).start()
             yield port, "does not speak Kafka"
+        elif request.param == "tls":
+            threading.Thread(target=answer_all, args=(listener, TLS_ALERT)).start()
+            yield port, f"port {port} speaks TLS"
+        listener.shutdown(socket.SHUT_RDWR)
     if request.param == "closed":
         yield port, "connection refused"
+
+
+def answer_all(listener: socket.socket, answer: bytes) -> None:
+    """Answer each connection in the same way, until the listener is shut down."""
+    with suppress(OSError):
+        while True:
+            connection, _ = listener.accept()
+            with connection, suppress(OSError):
+                connection.recv(1000)
+                connection.sendall(answer)
 
 
 def run(script: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -100,7 +124,8 @@ def test_a_missing_broker_is_one_line_within_10_seconds(
         [line] = running.stderr.splitlines()
         assert f"No Kafka answers at localhost:{port}" in line
         assert obstacle in line
-        assert "python -m pipeline.local start" in line
+        assert "with --bootstrap-servers." in line
+        assert ("python -m pipeline.local start" in line) is (obstacle == "connection refused")
 
 
 def test_a_signal_stops_a_script_that_still_looks_for_its_broker(pipeline: Pipeline) -> None:
