@@ -5,14 +5,12 @@ answer is the same: drop all positions and ask for them again. Whom to ask, the 
 """
 
 import argparse
-import socket
 import time
-import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 
-from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import KafkaError
 
@@ -24,12 +22,12 @@ from pipeline.client.consuming import SESSION_MS, close, count_partitions, subsc
 from pipeline.client.errors import FINAL_ERRORS, describe
 from pipeline.client.health import answers, report_outages
 from pipeline.client.settings import connection_settings
-from pipeline.client.transactions import BytesOrNull, TransactionalProducer
 from pipeline.client.watchdog import Watchdog, restart_process
-from pipeline.dead_letters import dead_letter_headers, place_of
+from pipeline.dead_letters import place_of
 from pipeline.text import printable
 from workshops.musinsa.config import PARTITIONS, PRODUCTS, dlq_of
 from workshops.musinsa.kinds import KINDS, UnstorableError
+from workshops.musinsa.letters import DeadLetterQueue, Letter
 
 POLL_MS = 500
 HANG_SECONDS = 60.0  # far more than a batch takes
@@ -37,7 +35,6 @@ CHECK_SECONDS = 3.0  # while nothing comes
 PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds between two attempts to reach a service; the last one is repeated
 
 Batch = Mapping[TopicPartition, Sequence[ConsumerRecord]]
-Letter = tuple[ConsumerRecord, UnstorableError]
 
 
 class UnreachableError(Exception):
@@ -92,8 +89,8 @@ class StoringConsumer(ABC):
         self.positions: dict[TopicPartition, int] = {}
         self._servers = servers
         self._stop = stop
-        self._letters: TransactionalProducer | None = None
         self._dlq = dlq_of(topic)
+        self._letters = DeadLetterQueue(servers, self._dlq, group)
         ensure_topics(servers, topic, self._dlq, partitions=PARTITIONS, outputs=[self._dlq])
         self._admin = admin_client(servers)
         # A recreated topic is another topic: its offsets begin at 0 again.
@@ -175,8 +172,7 @@ class StoringConsumer(ABC):
         while not self._stop.requested:
             self._print()
             try:
-                # The client of a server that neither answers nor closes the connection waits without a limit,
-                # and so does Kafka's, at the end of a transaction.
+                # The client of a server that neither answers nor closes the connection waits without a limit.
                 with self._watchdog.watch(f"Storing in {self.service}"):
                     self.open()
                     works = self._step()
@@ -231,36 +227,10 @@ class StoringConsumer(ABC):
 
         Raises:
             KafkaError: Kafka may not have them.
+            PipelineError: the queue does not take one of them.
         """
-        if not letters:
-            return
-        if self._letters is None:
-            self._letters = self._new_producer()
-        partitions = count_partitions(self.consumer, self._dlq)
-        self._letters.begin()
-        for record, error in letters:
-            headers = dead_letter_headers(record, error, self.group)
-            self._letters.send(
-                self._dlq, record.partition % partitions, record.key, record.value, headers, record.timestamp
-            )
-        self._letters.commit()
-
-    def _new_producer(self) -> TransactionalProducer:
-        producer = KafkaProducer(
-            **connection_settings(self._servers),
-            transactional_id=f"{self.group}-{socket.gethostname()}-{uuid.uuid4()}",
-            transaction_timeout_ms=10_000,
-            delivery_timeout_ms=8_000,  # a letter that arrives later would come too late for its transaction
-            request_timeout_ms=5_000,
-            max_block_ms=10_000,
-            value_serializer=BytesOrNull(),  # a letter may have neither key nor value
-            max_request_size=100 * 1024 * 1024,  # the topic decides which letter is too large
-            batch_size=256 * 1024,
-            linger_ms=1_000,  # a batch that is not full waits for the commit, which flushes
-            retry_backoff_ms=10,  # for 1 to 5 ms after a commit, the broker answers the next one "try again"
-            metrics_enabled=False,
-        )
-        return TransactionalProducer(producer)
+        if letters:
+            self._letters.send(letters, count_partitions(self.consumer, self._dlq))
 
     def _print(self) -> None:
         if self._lines:
@@ -275,9 +245,7 @@ class StoringConsumer(ABC):
         """Drop all that may be wrong now: positions and connections."""
         self.drop_positions()
         self.close()
-        if self._letters:
-            self._letters.close()
-            self._letters = None
+        self._letters.close()
 
     def _finish(self) -> None:
         with suppress(UnreachableError, OvertakenError, KafkaError):

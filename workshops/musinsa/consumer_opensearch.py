@@ -25,13 +25,13 @@ from pipeline.text import printable
 from workshops.musinsa.config import OPENSEARCH
 from workshops.musinsa.consumer import (
     Batch,
-    Letter,
     StoringConsumer,
     UnreachableError,
     consumer_parser,
     dlq_line,
 )
 from workshops.musinsa.kinds import UnstorableError, decode
+from workshops.musinsa.letters import Letter
 
 COMMIT_EVERY = 10
 REQUEST_SECONDS = 10

@@ -23,7 +23,6 @@ from pipeline.text import printable
 from workshops.musinsa.config import POSTGRES
 from workshops.musinsa.consumer import (
     Batch,
-    Letter,
     OvertakenError,
     StoringConsumer,
     UnreachableError,
@@ -31,6 +30,7 @@ from workshops.musinsa.consumer import (
     dlq_line,
 )
 from workshops.musinsa.kinds import Kind, UnstorableError, decode
+from workshops.musinsa.letters import Letter
 
 BATCH_RECORDS = 500
 MAX_NAME = 63  # letters of a table's name
