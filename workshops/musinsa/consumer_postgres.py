@@ -31,6 +31,7 @@ from workshops.musinsa.consumer import (
 )
 from workshops.musinsa.kinds import Kind, UnstorableError, decode
 from workshops.musinsa.letters import Letter
+from workshops.musinsa.postgres_sqlstate import sqlstate_of_refusal
 
 BATCH_RECORDS = 500
 MAX_NAME = 63  # letters of a table's name
@@ -41,7 +42,10 @@ SESSION = {
     "statement_timeout": "30s",
     "idle_in_transaction_session_timeout": "30s",
 }
-# A connection that is refused has no SQLSTATE, only words.
+# Classes of SQLSTATE with which a connection is refused until a person fixes something: authentication, no
+# such database, no right to use it.
+REFUSED = ("28", "3D", "42")
+# The same where the SQLSTATE is unknown, as on macOS; only a server that speaks English is understood there.
 REFUSED_WORDS = ("authentication failed", "does not exist", "no pg_hba.conf entry")
 ROLLED_BACK = "40"  # the class of SQLSTATE for conflicting transactions, such as a deadlock
 TOO_LARGE = "54"  # the class of SQLSTATE for what exceeds one of PostgreSQL's limits
@@ -105,10 +109,7 @@ class PostgresConsumer(StoringConsumer):
         if self._connection:
             return
         with _postgres_errors():
-            self._connection = psycopg.connect(
-                self._dsn, autocommit=True, connect_timeout=CONNECT_SECONDS, client_encoding="utf8",
-                options=" ".join(f"-c {name}={value}" for name, value in SESSION.items()),
-            )  # fmt: skip
+            self._connection = self._connect()
             if (encoding := self._connection.info.parameter_status("server_encoding")) != "UTF8":
                 raise PipelineError(f"The database holds {encoding}, which has no Korean: use one in UTF8.")
             with self._connection.transaction():
@@ -160,6 +161,26 @@ class PostgresConsumer(StoringConsumer):
         self.print_later(lines)
         offsets = {partition: OffsetAndMetadata(end) for partition, end in ends.items()}
         self.consumer.commit_async(offsets)  # for kafka-consumer-groups; nothing depends on it
+
+    def _connect(self) -> "psycopg.Connection[tuple[Any, ...]]":
+        try:
+            return psycopg.connect(
+                self._dsn, autocommit=True, connect_timeout=CONNECT_SECONDS, client_encoding="utf8",
+                options=" ".join(f"-c {name}={value}" for name, value in SESSION.items()),
+            )  # fmt: skip
+        except psycopg.OperationalError as error:
+            if self._is_refused(error):
+                raise PipelineError(f"PostgreSQL refused: {_reason(error)}") from error
+            raise
+
+    def _is_refused(self, error: psycopg.OperationalError) -> bool:
+        """Return whether waiting is of no use: a server that starts, or is full, refuses connections, too."""
+        if isinstance(error, psycopg.errors.ConnectionTimeout):
+            return False
+        sqlstate = sqlstate_of_refusal(self._dsn, CONNECT_SECONDS)
+        if sqlstate is None:
+            return any(words in str(error) for words in REFUSED_WORDS)
+        return sqlstate.startswith(REFUSED)
 
     @property
     def _open(self) -> "psycopg.Connection[tuple[Any, ...]]":
@@ -231,8 +252,6 @@ def _postgres_errors() -> Iterator[None]:
     except psycopg.Error as error:
         if (error.sqlstate or "").startswith(ROLLED_BACK):
             raise OvertakenError from error
-        if any(words in str(error) for words in REFUSED_WORDS):
-            raise PipelineError(f"PostgreSQL refused: {_reason(error)}") from error
         raise UnreachableError(_reason(error)) from error
 
 
