@@ -17,6 +17,7 @@ from pipeline.text import json_text, printable
 from workshops.musinsa.config import CRAWL_URL
 from workshops.musinsa.shop import MovedError, PageError, Shop, SilentError, Sleep
 from workshops.musinsa.shop_pages import absolute, parse_links, parse_product
+from workshops.musinsa.stopping import Patience
 
 MAX_PAGES = 100
 MAX_LINKS = 1000  # of one page
@@ -100,7 +101,9 @@ def main() -> None:
         if stop.wait(seconds):
             raise Stopped
 
-    for product in crawl(options.url, options.max_pages, sleep):
+    patience = Patience(stop)  # a slow answer of the shop is not waited for
+    products = crawl(options.url, options.max_pages, sleep)
+    while product := patience.call(lambda: next(products, None)):
         print(json_text(product), flush=True)
 
 

@@ -4,29 +4,32 @@ As a script it sends those that it reads from stdin, one JSON object a line, as 
 """
 
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import msgspec
 from kafka import KafkaProducer
-from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka.errors import KafkaError, KafkaTimeoutError, UnknownError
 from kafka.producer.future import FutureRecordMetadata
 
 from pipeline.cli.options import option_parser
-from pipeline.cli.process import PipelineError, Stop
+from pipeline.cli.process import PipelineError, Stop, Stopped
 from pipeline.cli.status import log
 from pipeline.client.admin import ensure_topics
 from pipeline.client.errors import run_kafka_script
-from pipeline.client.producing import flush
+from pipeline.client.producing import LAST_RECORDS_SECONDS
 from pipeline.client.settings import connection_settings
 from pipeline.text import printable
 from workshops.musinsa.config import PARTITIONS, PRODUCTS
 from workshops.musinsa.products import check
+from workshops.musinsa.stopping import Patience
 
 DELIVERY_SECONDS = 30.0
-CLOSE_SECONDS = 2.0
+CLOSE_SECONDS = 1.0
+LOOK_SECONDS = 0.1  # how long a wait takes to notice that a stop is requested
 EXAMPLES = """
     python -m workshops.musinsa.crawler | python -m workshops.musinsa.producer
 """
@@ -42,11 +45,12 @@ class Published(NamedTuple):
 class ProductProducer:
     """Sends products and reports for each whether Kafka has it. Use it as a context manager."""
 
-    def __init__(self, servers: str) -> None:
+    def __init__(self, servers: str, stop: Stop | None = None) -> None:
         """Connect.
 
         Args:
             servers: bootstrap servers.
+            stop: shortens the wait for the broker's answer when it is requested.
 
         Raises:
             PipelineError: no broker answers.
@@ -57,6 +61,8 @@ class ProductProducer:
             acks="all",
             delivery_timeout_ms=int(DELIVERY_SECONDS * 1000),
         )
+        self._client.partitions_for(PRODUCTS)  # else the first send() waits for that
+        self._stop = stop
 
     def __enter__(self) -> "ProductProducer":
         return self
@@ -72,10 +78,22 @@ class ProductProducer:
     def publish_all(self, products: Iterable[Mapping[str, Any]]) -> Published:
         """Send products together, which is faster than one by one, and count the outcomes."""
         futures = [self._send(product) for product in products]
-        with suppress(KafkaTimeoutError):  # what is still in flight counts as failed
-            flush(self._client, DELIVERY_SECONDS)
+        self._wait(futures)  # what is still in flight then counts as failed
         succeeded = sum(future is not None and future.succeeded() for future in futures)
         return Published(succeeded, len(futures) - succeeded)
+
+    def _wait(self, futures: Iterable[FutureRecordMetadata | None]) -> None:
+        """Wait until each product has arrived or failed; not as long once a stop is requested."""
+        waiting = [future for future in futures if future is not None]
+        deadline = time.monotonic() + DELIVERY_SECONDS
+        stopping = False
+        while (waiting := [each for each in waiting if not each.is_done]) and time.monotonic() < deadline:
+            if self._stop and self._stop.requested and not stopping:
+                stopping = True
+                deadline = time.monotonic() + LAST_RECORDS_SECONDS
+            # The client splits a batch that is larger than its topic allows, and calls that an unknown error.
+            with suppress(KafkaTimeoutError, UnknownError):
+                self._client.flush(timeout=LOOK_SECONDS)
 
     def _send(self, product: Mapping[str, Any]) -> FutureRecordMetadata | None:
         try:
@@ -88,12 +106,29 @@ class ProductProducer:
             return None
 
 
-def publish_products(products: Iterable[Mapping[str, Any]], servers: str) -> Published:
+def connect(servers: str, stop: Stop | None = None) -> ProductProducer:
+    """Return a producer.
+
+    Args:
+        servers: bootstrap servers.
+        stop: ends the wait for a broker when it is requested.
+
+    Raises:
+        PipelineError: no broker answers.
+        Stopped: a stop was requested.
+    """
+    return Patience(stop).call(lambda: ProductProducer(servers, stop)) if stop else ProductProducer(servers)
+
+
+def publish_products(
+    products: Iterable[Mapping[str, Any]], servers: str, stop: Stop | None = None
+) -> Published:
     """Connect, send products together and close the connection again.
 
     Args:
         products: their fields, see products.py.
         servers: bootstrap servers.
+        stop: shortens the wait for the broker's answer when it is requested.
 
     Returns:
         How many the broker confirmed, and how many it did not.
@@ -101,7 +136,7 @@ def publish_products(products: Iterable[Mapping[str, Any]], servers: str) -> Pub
     Raises:
         PipelineError: no broker answers.
     """
-    with ProductProducer(servers) as producer:
+    with connect(servers, stop) as producer:
         return producer.publish_all(products)
 
 
@@ -114,11 +149,22 @@ def read_products(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
             log.warning(printable(f"Left out: {error}: {line.strip()}"))
 
 
+def lines_until(stop: Stop, stream: TextIO) -> Iterator[str]:
+    """Return the lines of a stream, until a stop is requested."""
+    patience = Patience(stop)
+    try:
+        while line := patience.call(stream.readline):
+            yield line
+    except Stopped:
+        log.info("Stopped before the end of stdin.")
+
+
 def main() -> None:
     """Publish the products on stdin."""
     servers = option_parser(__doc__, EXAMPLES).parse_args().bootstrap_servers
-    Stop()  # Ctrl-C ends the process within seconds, whatever it waits for
-    published = publish_products(read_products(sys.stdin), servers)
+    stop = Stop()
+    with connect(servers, stop) as producer:
+        published = producer.publish_all(read_products(lines_until(stop, sys.stdin)))
     print(f"Published: {published.succeeded}, failed: {published.failed}")
     if published.failed:
         raise PipelineError(f"{published.failed} products were not published.")

@@ -10,11 +10,12 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaTimeoutError
 
 from pipeline.cli.options import option_parser
-from pipeline.cli.process import PipelineError, Stop
+from pipeline.cli.process import PipelineError, Stop, Stopped
 from pipeline.client.admin import admin_client, create_topics
 from pipeline.client.errors import run_kafka_script
 from pipeline.client.settings import connection_settings
 from workshops.musinsa.config import PARTITIONS, PRODUCTS
+from workshops.musinsa.stopping import Patience
 
 CONFIRM_SECONDS = 10.0
 READ_SECONDS = 10.0
@@ -35,10 +36,17 @@ def show_cluster(servers: str) -> None:
         print(f"✅ Topic 개수: {len(topics)} - {', '.join(topics)}")
 
 
-def send(servers: str, value: bytes) -> tuple[TopicPartition, int]:
-    """Send a message and return its place."""
-    producer = KafkaProducer(**connection_settings(servers))
-    sent = producer.send(PRODUCTS, key=b"test", value=value).get(CONFIRM_SECONDS)
+def send(servers: str, value: bytes, patience: Patience) -> tuple[TopicPartition, int]:
+    """Send a message and return its place.
+
+    Raises:
+        PipelineError: a stop was requested before the broker confirmed it.
+    """
+    producer = patience.call(lambda: KafkaProducer(**connection_settings(servers)))
+    try:
+        sent = patience.call(lambda: producer.send(PRODUCTS, key=b"test", value=value).get(CONFIRM_SECONDS))
+    except Stopped as stopped:
+        raise PipelineError("Stopped before Kafka confirmed the message.") from stopped
     with suppress(KafkaTimeoutError):
         producer.close(timeout=1)
     print(f"✅ 메시지 발행 성공! Partition: {sent.partition}, Offset: {sent.offset}")
@@ -73,13 +81,13 @@ def read_back(servers: str, partition: TopicPartition, offset: int, value: bytes
 def main() -> None:
     """Show the cluster, send a message, read it back."""
     servers = option_parser(__doc__, EXAMPLES).parse_args().bootstrap_servers
-    Stop()  # Ctrl-C ends the process within seconds, whatever it waits for
-    show_cluster(servers)
+    patience = Patience(Stop())
+    patience.call(lambda: show_cluster(servers))
     value = msgspec.json.encode(
         {"message": "연결 테스트", "id": uuid.uuid4()}
     )  # no product: consumers refuse it
-    partition, offset = send(servers, value)
-    read_back(servers, partition, offset, value)
+    partition, offset = send(servers, value, patience)
+    patience.call(lambda: read_back(servers, partition, offset, value))
     print("🎉 모든 테스트 통과!")
 
 

@@ -1,11 +1,12 @@
 """Tests the producer: sends two products one by one, and three more together."""
 
+from contextlib import suppress
 from typing import Any
 
 from pipeline.cli.options import option_parser
-from pipeline.cli.process import PipelineError, Stop
+from pipeline.cli.process import PipelineError, Stop, Stopped
 from pipeline.client.errors import run_kafka_script
-from workshops.musinsa.producer import ProductProducer, publish_products
+from workshops.musinsa.producer import connect, publish_products
 
 EXAMPLES = """
     python -m workshops.musinsa.test_producer
@@ -39,19 +40,23 @@ TOGETHER = [
 def main() -> None:
     """Publish in both ways."""
     servers = option_parser(__doc__, EXAMPLES).parse_args().bootstrap_servers
-    Stop()  # Ctrl-C ends the process within seconds, whatever it waits for
+    stop = Stop()
     failed = 0
-    with ProductProducer(servers) as producer:
+    with connect(servers, stop) as producer:
         print("📦 방법 1: ProductProducer 클래스")
         for number, one in enumerate(ONE_BY_ONE, start=1):
             succeeded = producer.publish(one)
             failed += not succeeded
             print(f"    [{number}] {one['name']} → {'✅ 성공' if succeeded else '❌ 실패'}", flush=True)
-    print()
-    print("📦 방법 2: publish_products() 함수")
-    published = publish_products(TOGETHER, servers)
-    print(f"    결과: 성공 {published.succeeded}, 실패 {published.failed}")
-    failed += published.failed
+            if stop.requested:
+                break
+    if not stop.requested:
+        print()
+        print("📦 방법 2: publish_products() 함수", flush=True)
+        with suppress(Stopped):  # while connecting; then it has sent nothing
+            published = publish_products(TOGETHER, servers, stop)
+            print(f"    결과: 성공 {published.succeeded}, 실패 {published.failed}")
+            failed += published.failed
     if failed:
         raise PipelineError(f"{failed} products were not published.")
 
