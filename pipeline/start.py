@@ -1,43 +1,28 @@
 """The first import of every script: what has to work before anything else is imported.
 
 Importing the clients takes half a second. Ctrl-C must end a script in that time, too, and a package that is
-not installed is one line, not a traceback. So this imports nothing but the standard library.
+not installed is one line, not a traceback. So this imports nothing but the standard library, and does nothing
+where a script is only imported, as by Airflow or by a test.
 """
 
-import importlib.util
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import NoReturn
 
-REQUIRED = ("kafka", "msgspec")  # of requirements.txt
+PROJECT = Path(__file__).resolve().parents[1]
+WORKSHOPS = PROJECT / "workshops"
+REQUIREMENTS = "requirements.txt"
 EXIT_DONE, EXIT_FAILED = 0, 1
 
 
-def require(requirements: str, *modules: str) -> None:
-    """End the process with one line if a package is missing.
-
-    Args:
-        requirements: the file that lists the packages, from the project's folder.
-        modules: the names by which they are imported.
-    """
-    missing = [module for module in modules if importlib.util.find_spec(module) is None]
-    if missing:
-        script = os.path.basename(sys.argv[0])
-        _fail(
-            f"{script}: not installed: {', '.join(missing)}. In the project's folder: "
-            f"source kafka-env/bin/activate, or {sys.executable} -m pip install -r {requirements}"
-        )
-
-
-def _fail(line: str) -> NoReturn:
-    print(line, file=sys.stderr)
-    sys.exit(EXIT_FAILED)
-
-
-def _end_at_once(*_: object) -> NoReturn:
-    """Nothing has begun yet, so there is nothing to close."""
-    os._exit(EXIT_DONE)
+def _script() -> Path | None:
+    """Return the script that this process runs, if it is one of the project's."""
+    main = getattr(sys.modules["__main__"], "__file__", None)
+    script = Path(main).resolve() if main else None
+    return script if script and (script.parent == PROJECT or WORKSHOPS in script.parents) else None
 
 
 def _listen() -> None:
@@ -46,5 +31,38 @@ def _listen() -> None:
             signal.signal(number, _end_at_once)
 
 
-_listen()
-require("requirements.txt", *REQUIRED)
+def _end_at_once(*_: object) -> NoReturn:
+    """Nothing has begun yet, so there is nothing to close."""
+    os._exit(EXIT_DONE)
+
+
+def _require(requirements: Path, script: Path) -> None:
+    """End the process with one line if a package of the requirements file is missing."""
+    if missing := list(_missing_from(requirements)):
+        line = (
+            f"{script.name}: not installed: {', '.join(missing)}. In the project's folder: "
+            f"source kafka-env/bin/activate, or {sys.executable} -m pip install -r "
+            f"{requirements.relative_to(PROJECT)}"
+        )
+        print(line, file=sys.stderr)
+        sys.exit(EXIT_FAILED)
+
+
+def _missing_from(requirements: Path) -> Iterator[str]:
+    from importlib.metadata import PackageNotFoundError, distribution  # slow, so only behind _listen()
+
+    for line in requirements.read_text(encoding="utf-8").splitlines():
+        if line.startswith("-r "):
+            yield from _missing_from(requirements.parent / line.removeprefix("-r ").strip())
+        elif "==" in line:
+            name = line.partition("==")[0].partition("[")[0].strip()
+            try:
+                distribution(name)
+            except PackageNotFoundError:
+                yield name
+
+
+if script := _script():
+    _listen()
+    beside = script.with_name(REQUIREMENTS)
+    _require(beside.resolve() if beside.exists() else PROJECT / REQUIREMENTS, script)

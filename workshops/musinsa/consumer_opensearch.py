@@ -4,6 +4,8 @@ A document's version is the offset of its record. So records that are stored twi
 that was taken for dead, do no harm: an older state never replaces a newer one.
 """
 
+import pipeline.start  # noqa: F401, first: now Ctrl-C ends this script at once
+
 import argparse
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

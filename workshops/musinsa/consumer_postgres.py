@@ -4,6 +4,8 @@ The rows and the offsets of a batch are written in one database transaction. So 
 offsets; those that Kafka keeps for the group are for monitoring only.
 """
 
+import pipeline.start  # noqa: F401, first: now Ctrl-C ends this script at once
+
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain

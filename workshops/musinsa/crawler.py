@@ -4,6 +4,8 @@ It starts at one page and follows the links on the same server. It obeys the sho
 itself, and pauses between two pages. A page that can't be read is reported on stderr and left out.
 """
 
+import pipeline.start  # noqa: F401, first: now Ctrl-C ends this script at once
+
 import argparse
 import time
 from collections import deque

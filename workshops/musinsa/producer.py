@@ -3,6 +3,8 @@
 As a script it sends those that it reads from stdin, one JSON object a line, as crawler.py prints them.
 """
 
+import pipeline.start  # noqa: F401, first: now Ctrl-C ends this script at once
+
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping

@@ -1,5 +1,7 @@
 """Tests the connection to Kafka: finds the cluster and its topics, sends one message and reads it back."""
 
+import pipeline.start  # noqa: F401, first: now Ctrl-C ends this script at once
+
 import time
 import uuid
 from contextlib import suppress

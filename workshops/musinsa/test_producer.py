@@ -1,5 +1,7 @@
 """Tests the producer: sends two products one by one, and three more together."""
 
+import pipeline.start  # noqa: F401, first: now Ctrl-C ends this script at once
+
 from contextlib import suppress
 from typing import Any
 
