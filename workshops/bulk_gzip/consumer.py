@@ -47,22 +47,24 @@ def main() -> None:
     subscribe(consumer, TOPIC)
     print("[Start] get consumer", flush=True)
 
-    # 2. The loop. A value is decoded here: an error in a value_deserializer would end the loop, and again at
-    # every start, as the consumer never gets past this message.
-    for record in records(consumer, stop, silence=SILENCE_SECONDS):
-        try:
-            value = json.loads(record.value)
-        except (ValueError, TypeError, RecursionError) as error:
-            log.warning(f"Not JSON: {place_of(record)}: {error}")
-        else:
-            print(
-                f"Topic : {record.topic}, Partition : {record.partition}, Offset : {record.offset}, "
-                f"Key : {record.key}, value : {printable(str(value))}"
-            )
+    try:
+        # 2. The loop. A value is decoded here: an error in a value_deserializer would end the loop, and again
+        # at every start, as the consumer never gets past this message.
+        for record in records(consumer, stop, silence=SILENCE_SECONDS):
+            try:
+                value = json.loads(record.value)
+            except (ValueError, TypeError, RecursionError) as error:
+                log.warning(f"Not JSON: {place_of(record)}: {error}")
+            else:
+                print(
+                    f"Topic : {record.topic}, Partition : {record.partition}, Offset : {record.offset}, "
+                    f"Key : {record.key}, value : {printable(str(value))}"
+                )
 
-    # 3. The end
-    commit(consumer)  # what came after the last commit in the background
-    close(consumer)
+        # 3. The end
+        commit(consumer)  # what came after the last commit in the background
+    finally:
+        close(consumer)  # also where the reader of a pipe left: the next consumer need not wait
     if stop.requested:
         log.info("Stopped; there may be more.")
     else:

@@ -168,6 +168,17 @@ class StoringConsumer(ABC):
         """
         report_outages(self._servers)
         subscribe(self.consumer, self.topic, listener=_DropPositions(self.drop_positions))
+        try:
+            self._store_until_stopped()
+            with suppress(UnreachableError, OvertakenError, KafkaError):
+                self.idle()
+            self._print()
+        finally:  # also where the reader of a pipe left: the next consumer need not wait
+            self._start_over()
+            close(self.consumer)
+        log.info("Stopped.")
+
+    def _store_until_stopped(self) -> None:
         failures = 0
         while not self._stop.requested:
             self._print()
@@ -192,7 +203,6 @@ class StoringConsumer(ABC):
                     raise PipelineError(describe(error)) from error
                 self._start_over()
                 self._stop.wait(PAUSES[0])
-        self._finish()
 
     def _step(self) -> bool:
         """Store what comes; return whether the service has shown that it works."""
@@ -246,14 +256,6 @@ class StoringConsumer(ABC):
         self.drop_positions()
         self.close()
         self._letters.close()
-
-    def _finish(self) -> None:
-        with suppress(UnreachableError, OvertakenError, KafkaError):
-            self.idle()
-        self._print()
-        self._start_over()
-        close(self.consumer)
-        log.info("Stopped.")
 
 
 class _DropPositions(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has no types

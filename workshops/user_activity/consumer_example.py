@@ -104,24 +104,26 @@ def main() -> None:
     subscribe(consumer, TOPIC, listener=start)
     log.info(f"Reading {TOPIC} at {options.bootstrap_servers}; Ctrl-C to stop.")
 
-    # 2. The loop
-    for record in records(consumer, stop):
-        # 3. Process a message. It is decoded here: an error in a value_deserializer would end the loop, and
-        # again at every start, as the consumer never gets past this message.
-        try:
-            activity = msgspec.json.decode(record.value or b"", type=Activity)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            log.warning(f"Not a user activity: {place_of(record)}: {error}")
-        else:
-            print(f"======= 새 메시지 수신 (파티션: {record.partition}, 오프셋: {record.offset}) =======")
-            print(line_for(activity))
-            print(flush=True)
-        if options.manual_commit:
-            commit(consumer)
+    try:
+        # 2. The loop
+        for record in records(consumer, stop):
+            # 3. Process a message. It is decoded here: an error in a value_deserializer would end the loop,
+            # and again at every start, as the consumer never gets past this message.
+            try:
+                activity = msgspec.json.decode(record.value or b"", type=Activity)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                log.warning(f"Not a user activity: {place_of(record)}: {error}")
+            else:
+                print(f"======= 새 메시지 수신 (파티션: {record.partition}, 오프셋: {record.offset}) =======")
+                print(line_for(activity))
+                print(flush=True)
+            if options.manual_commit:
+                commit(consumer)
 
-    if not options.manual_commit:
-        commit(consumer)  # what came after the last commit in the background
-    close(consumer)
+        if not options.manual_commit:
+            commit(consumer)  # what came after the last commit in the background
+    finally:
+        close(consumer)  # also where the reader of a pipe left: the next consumer need not wait
     log.info("Stopped.")
 
 
