@@ -27,6 +27,7 @@ from pipeline.demo.scripts import CONSUMER, PROCESSOR, PRODUCERS, Script, stop_s
 from pipeline.demo.summary import RunSummary
 from pipeline.local import PROJECT, broker
 from pipeline.local.broker import Broker
+from pipeline.text import time_text
 from pipeline.topics import (
     ANALYTICS_DLQ,
     ANALYTICS_EVENTS,
@@ -126,7 +127,7 @@ def _collector(sent: list[SentEvent]) -> Callable[[str], str]:
 def _hints(kafka: Broker, started: datetime) -> str:
     """Return the commands to go on with; they work where they are copied to another terminal."""
     prefix = f"TOPIC_PREFIX={shlex.quote(TOPIC_PREFIX)} " if TOPIC_PREFIX else ""
-    of_this_run = f"--bootstrap-servers {kafka.servers} --since {started:%Y-%m-%dT%H:%M:%SZ}"
+    of_this_run = f"--bootstrap-servers {kafka.servers} --since {time_text(started)}"
     dlq = f"  {prefix}{broker.PYTHON} dlq.py"
     lines = []
     called_from = os.environ.get("OLDPWD", "")  # run.sh has changed to the project's folder
