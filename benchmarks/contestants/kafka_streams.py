@@ -57,7 +57,7 @@ def command(servers: str, group: str) -> list[str]:
     Raises:
         PipelineError: there is no JDK, or no way to get the jars.
     """
-    jars = class_path(HOME / "jars", KAFKA_STREAMS)
+    jars = class_path(KAFKA_STREAMS)
     return [
         str(JAVA), *QUIET_JVM, QUIET_LOG, "-cp", f"{_classes(jars)}{os.pathsep}{jars}", SOURCE.stem,
         servers, group, WEB_EVENTS, PURCHASE_EVENTS, ANALYTICS_EVENTS, ANALYTICS_DLQ,

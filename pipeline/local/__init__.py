@@ -3,5 +3,5 @@
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
-HOME = PROJECT / ".kafka"  # data and logs of local services, and the jars
+HOME = PROJECT / ".kafka"  # data and logs of local services
 HOST = "127.0.0.1"

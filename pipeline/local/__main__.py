@@ -14,11 +14,19 @@ import os
 import sys
 
 from pipeline.cli.options import whole_number
-from pipeline.cli.process import run
-from pipeline.cli.status import add_log_level
-from pipeline.local.jars import KAFKA
-from pipeline.local.kafka import DEFAULT_PORT, HIGHEST_PORT, LocalKafka
-from pipeline.local.tools import TOOLS, tool_command
+from pipeline.cli.process import EXIT_DONE, EXIT_FAILED, PipelineError, run
+from pipeline.cli.status import add_log_level, log
+from pipeline.local import HOST
+
+try:
+    from pipeline.client.health import is_open
+    from pipeline.local.jars import KAFKA
+    from pipeline.local.java import java_environment
+    from pipeline.local.kafka import DEFAULT_PORT, HIGHEST_PORT, LocalKafka, who_listens
+    from pipeline.local.tools import TOOLS, tool_command
+except ModuleNotFoundError as missing:
+    name = str(missing.name).partition(".")[0]
+    sys.exit(f"pipeline.local: {name} is not installed: pip install -r requirements/local.txt")
 
 
 def _parse_options() -> argparse.Namespace:
@@ -54,17 +62,35 @@ def main() -> None:
     options = _parse_options()
     if options.command == "exec":
         command = tool_command(options.tool, options.arguments)
-        os.execv(command[0], command)
+        os.execve(command[0], command, java_environment())
 
     kafka = LocalKafka(options.brokers, options.port)
     where = f"Apache {KAFKA} at {kafka.bootstrap_servers}"
     if options.command == "start":
-        print(f"{where} {'started' if kafka.start() else 'was running already'}.")
+        _start(kafka, where)
     elif options.command == "stop":
-        print(f"{where} {'stopped' if kafka.stop() else 'was not running'}.")
+        stopped = kafka.stop()
+        if not stopped and is_open(HOST, options.port):
+            raise PipelineError(_not_ours(options.port))
+        print(f"{where} {'stopped' if stopped else 'was not running'}.")
     else:
         print(f"{where}: {len(kafka.running)} of {options.brokers} running, logs in {kafka.folder}")
-        sys.exit(0 if len(kafka.running) == options.brokers else 1)
+        if not kafka.running and is_open(HOST, options.port):
+            print(_not_ours(options.port))
+        sys.exit(EXIT_DONE if len(kafka.running) == options.brokers else EXIT_FAILED)
+
+
+def _start(kafka: LocalKafka, where: str) -> None:
+    try:
+        print(f"{where} {'started' if kafka.start() else 'was running already'}.")
+    except KeyboardInterrupt:
+        running = "runs" if kafka.running else "is not running"
+        log.warning(f"Interrupted: {where} {running}.")
+        raise
+
+
+def _not_ours(port: int) -> str:
+    return f"What listens on port {port} was not started here with these options. {who_listens(port)}"
 
 
 if __name__ == "__main__":

@@ -1,24 +1,34 @@
-"""The jars of a Java program, from Maven Central, downloaded once."""
+"""The jars of a Java program, from Maven Central, downloaded once for all projects of a user."""
 
 import os
 import shutil
+import socket
+import ssl
 import sys
 import tempfile
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import platformdirs
 import requests
 from jgo.constants import MAVEN_CENTRAL_URL
-from jgo.maven import MavenContext, PythonResolver
+from jgo.maven import Dependency, MavenContext, PythonResolver
 from tqdm import tqdm
 
 from pipeline.cli.process import PipelineError
+from pipeline.local import HOME
+from pipeline.local.locks import only_one
 
 ROOM_BYTES = 500_000_000
 PARALLEL_DOWNLOADS = 8
+ANSWER_SECONDS = 10
+REMOVE_SECONDS = 0.5
+UNFINISHED = "download-"
 
 
 @dataclass(frozen=True)
@@ -60,75 +70,148 @@ KAFKA = Bundle(
 )
 
 
-def class_path(folder: Path, bundle: Bundle) -> str:
+def class_path(bundle: Bundle, folder: Path | None = None, url: str = MAVEN_CENTRAL_URL) -> str:
     """Return Java's class path of a program; the first call downloads its jars.
 
     Args:
-        folder: the folder of all jars.
         bundle: the program.
+        folder: the folder of all jars; by default the user's cache, or HOME where that can't be written.
+        url: the Maven repository.
 
     Raises:
         PipelineError: they can't be downloaded, or there is no room for them.
     """
-    jars = folder / f"{bundle.name.lower()}-{bundle.version}"
-    if not jars.exists():
-        _download(bundle, jars)
+    name = f"{bundle.name.lower()}-{bundle.version}"
+    folders = [folder] if folder else [platformdirs.user_cache_path("kafka-workshop"), HOME / "jars"]
+    jars = next((each / name for each in folders if os.path.isdir(each / name)), None)
+    if not jars:
+        jars = _first_writable(bundle, folders) / name
+        _download(bundle, jars, url)
+    if os.pathsep in str(jars):
+        raise PipelineError(
+            f"Java can't find jars in {jars}: {os.pathsep!r} separates two folders for it. "
+            "Name a folder without one in $XDG_CACHE_HOME."
+        )
     return str(jars / "*")
 
 
-def _download(bundle: Bundle, target: Path) -> None:
+def _first_writable(bundle: Bundle, folders: list[Path]) -> Path:
+    failures = []
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+            return folder
+        except OSError as error:
+            failures.append(f"{folder}: {error.strerror}")
+    raise PipelineError(f"{bundle.name} could not be stored in {', nor in '.join(failures)}.")
+
+
+def _download(bundle: Bundle, target: Path, url: str) -> None:
     """Download all jars or none: an unfinished folder never becomes `target`."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if shutil.disk_usage(target.parent).free < ROOM_BYTES:
-        raise PipelineError(
-            f"No space for {bundle.name} in {target.parent}: it needs {ROOM_BYTES // 10**6} MB."
-        )
-    unfinished = Path(tempfile.mkdtemp(prefix="download-", dir=target.parent))
+    folder = target.parent
     try:
-        with tqdm(desc=f"Downloading {bundle}", unit="B", unit_scale=True, disable=None) as bar:
-            if bar.disable:
-                print(f"Downloading {bundle} ({bundle.megabytes} MB, once) ...", file=sys.stderr, flush=True)
-
-            def show(size: int) -> None:
-                bar.update(size)
-
-            finished = unfinished / "jars"
-            finished.mkdir()
-            for jar in _fetch(bundle, unfinished / "repository", show):
-                shutil.move(jar, finished / jar.name)
-        if not target.exists():  # another process may have been faster
-            os.replace(finished, target)
-    except (requests.RequestException, RuntimeError) as error:  # RuntimeError: jgo, of what it can't find
+        with only_one(folder, bundle.name, f"downloads to {folder}"):
+            if target.exists():  # by the one that was waited for
+                return
+            for left_over in folder.glob(f"{UNFINISHED}*"):  # of one that was killed: the lock is ours
+                shutil.rmtree(left_over, ignore_errors=True)
+            if shutil.disk_usage(folder).free < ROOM_BYTES:
+                raise PipelineError(
+                    f"No space for {bundle.name} in {folder}: it needs {ROOM_BYTES // 10**6} MB."
+                )
+            with _temporary_folder(folder) as unfinished:
+                finished = unfinished / "jars"
+                finished.mkdir()
+                for jar in _fetch(bundle, unfinished / "repository", url):
+                    shutil.move(jar, finished / jar.name)
+                finished.rename(target)
+    except (OSError, RuntimeError) as error:  # RuntimeError: jgo, of what it can't find
+        if isinstance(error, OSError) and not isinstance(error, requests.RequestException) and error.errno:
+            raise PipelineError(
+                f"{bundle.name} could not be stored in {folder}: {error.strerror}."
+            ) from error
         raise PipelineError(
-            f"{bundle.name} could not be downloaded from Maven Central ({_reason(error)}). "
-            "Check the network, or the proxy in $HTTPS_PROXY, and run this again."
+            f"{bundle.name} could not be downloaded from {url}: {_reason(error)}, and run this again."
         ) from error
-    except OSError as error:
-        raise PipelineError(
-            f"{bundle.name} could not be stored in {target.parent}: {error.strerror}."
-        ) from error
+
+
+@contextmanager
+def _temporary_folder(parent: Path) -> Iterator[Path]:
+    """A folder that is gone afterwards, even where threads that were left behind still write to it."""
+    folder = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=parent))
+    try:
+        yield folder
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        deadline = time.monotonic() + REMOVE_SECONDS
+        while folder.exists() and time.monotonic() < deadline:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def _fetch(bundle: Bundle, repository: Path, progress: Callable[[int], None]) -> list[Path]:
-    def report(_name: str, _size: int) -> AbstractContextManager[Callable[[int], None]]:
-        return nullcontext(progress)
+def _fetch(bundle: Bundle, repository: Path, url: str) -> list[Path]:
+    """Download the jars in threads, which a Ctrl-C does not wait for: a server may be silent for long."""
+    given_up = threading.Event()
+    pool = ThreadPoolExecutor(PARALLEL_DOWNLOADS)
+    with tqdm(desc=f"Downloading {bundle}", unit="B", unit_scale=True, disable=None) as bar:
+        if bar.disable:
+            print(f"Downloading {bundle} ({bundle.megabytes} MB, once) ...", file=sys.stderr, flush=True)
 
-    context = MavenContext(
-        repo_cache=repository,
-        remote_repos={"central": MAVEN_CENTRAL_URL},
-        resolver=PythonResolver(progress_callback=report),
-    )
+        def show(size: int) -> None:
+            if given_up.is_set():
+                raise InterruptedError("nobody waits for this download any longer")
+            bar.update(size)
+
+        @contextmanager
+        def progress(_name: str, _size: int) -> Iterator[Callable[[int], None]]:
+            yield show
+
+        context = MavenContext(
+            repo_cache=repository,
+            remote_repos={"central": url},
+            resolver=PythonResolver(progress_callback=progress),
+            timeout=ANSWER_SECONDS,
+        )
+        try:
+            needed = pool.submit(_needed, bundle, context).result()
+            return list(pool.map(lambda dependency: dependency.artifact.resolve(), needed))
+        finally:
+            given_up.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _needed(bundle: Bundle, context: MavenContext) -> list[Dependency]:
     not_needed = [context.project(*project) for project in bundle.not_needed]
     wanted = [context.create_dependency(coordinate, not_needed) for coordinate in bundle.artifacts]
     _, dependencies = context.resolver.resolve(wanted)
-    needed = wanted + [dependency for dependency in dependencies if dependency.scope != "test"]
-    with ThreadPoolExecutor(PARALLEL_DOWNLOADS) as pool:
-        return list(pool.map(lambda dependency: dependency.artifact.resolve(), needed))
+    return wanted + [dependency for dependency in dependencies if dependency.scope != "test"]
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, requests.ConnectionError):
-        return "no connection"
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """Say why a download failed, and what to do about it."""
+    causes = list(_causes(error))
+    root = next((cause for cause in reversed(causes) if getattr(cause, "strerror", None)), causes[-1])
+    said = (str(getattr(root, "strerror", None) or root).splitlines() or [type(root).__name__])[0]
+    if any(isinstance(cause, requests.exceptions.ProxyError) for cause in causes):
+        return f"the proxy failed: {said}. Check $HTTPS_PROXY"
+    if isinstance(root, ssl.SSLCertVerificationError):
+        return (
+            f"its certificate is not trusted: {root.verify_message}. Behind a proxy that intercepts TLS, "
+            "name the file with the certificate of that proxy in $REQUESTS_CA_BUNDLE"
+        )
+    if "CA certificate bundle" in said:
+        return f"{said}. Check $REQUESTS_CA_BUNDLE"
+    if isinstance(root, socket.gaierror):
+        return f"its name could not be resolved: {said}. Check the network and its DNS, or set $HTTPS_PROXY"
+    if any(isinstance(cause, (requests.Timeout, TimeoutError)) for cause in causes):
+        return "no answer in time. Check the network, or set $HTTPS_PROXY"
+    return f"{said}. Check the network, or set $HTTPS_PROXY"
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what it was caused by, the root last; requests and urllib3 keep it in `args`."""
+    seen: list[BaseException] = []
+    while error not in seen:
+        seen.append(error)
+        yield error
+        inner = [getattr(error, "reason", None), *error.args, error.__cause__, error.__context__]
+        error = next((each for each in inner if isinstance(each, BaseException) and each not in seen), error)

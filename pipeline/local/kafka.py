@@ -3,11 +3,13 @@
 It listens on 127.0.0.1 alone and keeps its data and logs in .kafka/ until that folder is deleted.
 """
 
+import re
+import shlex
 import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -16,7 +18,8 @@ import psutil
 from pipeline.cli.process import PipelineError
 from pipeline.client.health import answers
 from pipeline.local import HOME, HOST
-from pipeline.local.java import java
+from pipeline.local.java import java, java_environment
+from pipeline.local.locks import only_one
 from pipeline.local.processes import BackgroundProcess, stop_all
 from pipeline.local.tools import tool_command
 
@@ -24,9 +27,23 @@ DEFAULT_PORT = 9092
 CONTROLLER_PORT_DISTANCE = 10_000
 HIGHEST_PORT = 65_535 - CONTROLLER_PORT_DISTANCE - 2
 START_SECONDS = 90.0
+GIVE_UP_SECONDS = 3.0  # for a broker that did not come up: nothing of it is worth a longer wait
 PORT_SECONDS = 3.0  # a broker that was killed needs a moment to release its port
 ROOM_BYTES = 500_000_000
 LOG_LINES_SEARCHED = 200
+MAIN_CLASS = "kafka.Kafka"
+MARKS = ("Caused by:", "Exception", "Error", " FATAL ", " ERROR ")
+STACK_LINE = re.compile(r"\s+(at |\.\.\. \d+ more)")
+WITHOUT_MEANING = re.compile(
+    r'^Exception in thread "main" |^Caused by: |java\.lang\.RuntimeException: '
+    r"|\b([a-z]\w*\.)+(?=\w+(Exception|Error)\b)"
+)
+DAMAGED = re.compile(r"meta\.properties|cluster\.id|log director|checkpoint|[Cc]orrupt")
+DENIED = re.compile("Permission denied|AccessDenied|Read-only file system")
+PROPERTIES_PATH = re.compile(
+    r"(?P<home>.+)/cluster-of-(?P<brokers>\d+)-at-(?P<first>\d+)/node-(?P<number>\d+)/server\.properties",
+    re.DOTALL,
+)
 
 JVM = ("-Xmx768m", "-Dkafka.log.level=INFO")
 
@@ -68,30 +85,29 @@ class Node:
         """
         for port in (self.port, self.port + CONTROLLER_PORT_DISTANCE):
             _require_free(port)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(exist_ok=True)
         self._properties.write_text("".join(f"{name}={value}\n" for name, value in self._settings().items()))
         if not (self.folder / "data" / "meta.properties").exists():
             self._format(cluster_id)
-        self.service.start(java(JVM, "kafka.Kafka", str(self._properties)))
+        self.service.start(java(JVM, MAIN_CLASS, str(self._properties)), java_environment())
 
     def failure(self) -> str:
-        """Return why the broker ended, in the words of its log."""
-        lines = self.log.read_text(errors="replace").splitlines()[-LOG_LINES_SEARCHED:]
-        for mark in ("Caused by:", "Exception", "Error", " FATAL ", " ERROR "):
-            marked = [line for line in lines if mark in line]
-            if marked:
-                return marked[-1].strip()
-        return lines[-1] if lines else "its log is empty"
+        """Return why the broker ended, in the words of its log, and what to do about it."""
+        lines = self.log.read_text("utf-8", errors="replace").splitlines()[-LOG_LINES_SEARCHED:]
+        return reason_and_way_out(lines, self.folder.parent)
 
     def _format(self, cluster_id: str) -> None:
         command = tool_command(
             "kafka-storage",
             ["format", "--ignore-formatted", "--cluster-id", cluster_id, "--config", str(self._properties)],
         )
-        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", stdin=subprocess.DEVNULL,
+            cwd=self.folder, env=java_environment(),
+        )  # fmt: skip
         if done.returncode != 0:
-            said = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
-            raise PipelineError(f"Kafka's storage in {self.folder} could not be prepared: {said[-1]}")
+            said = reason_and_way_out((done.stdout + done.stderr).splitlines(), self.folder.parent)
+            raise PipelineError(f"Kafka's storage could not be prepared: {said}")
 
     def _settings(self) -> dict[str, object]:
         return {
@@ -103,7 +119,9 @@ class Node:
             f"CONTROLLER://{HOST}:{self.port + CONTROLLER_PORT_DISTANCE}",
             "advertised.listeners": f"PLAINTEXT://{HOST}:{self.port}",
             "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-            "log.dirs": self.folder / "data",
+            # Below the folder it runs in: this is a list, a comma in the project's path would divide it, and
+            # Java would read the file in an encoding without Korean letters.
+            "log.dirs": "data",
             "num.partitions": 3,
             "default.replication.factor": self._replicas,
             "min.insync.replicas": max(1, self._replicas - 1),
@@ -163,24 +181,30 @@ class LocalKafka:
         Raises:
             PipelineError: no download, no space, a port taken, or a broker that ends at once.
         """
-        missing = [node for node in self.nodes if not node.process]
-        if missing:
-            self._require_room()
-            for node in missing:
-                node.start(self._cluster_id())
-        self._wait_until_up()
-        return bool(missing)
+        with only_one(self.folder, "Kafka", "starts this Kafka"):
+            missing = [node for node in self.nodes if not node.process]
+            if missing:
+                self._require_room()
+                self._start(missing)
+            self._wait_until_up()
+            return bool(missing)
 
     def stop(self) -> bool:
         """Stop every broker, by force where one does not end in time; return whether any was running."""
         return stop_all([node.service for node in self.nodes])
 
-    def _require_room(self) -> None:
+    def _start(self, missing: Sequence[Node]) -> None:
+        """Start brokers; where one of them fails, or at a Ctrl-C, none is left running."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            free = psutil.disk_usage(str(self.folder)).free
-        except OSError as error:
-            raise PipelineError(f"Kafka can't keep its data in {self.folder}: {error.strerror}.") from error
+            for node in missing:
+                node.start(self._cluster_id())
+            self._wait_until_up()
+        except BaseException:
+            stop_all([node.service for node in missing], seconds=GIVE_UP_SECONDS)
+            raise
+
+    def _require_room(self) -> None:
+        free = psutil.disk_usage(str(self.folder)).free
         if free < ROOM_BYTES:
             raise PipelineError(
                 f"No space for Kafka's data: {free // 10**6} MB are free in {self.folder}, "
@@ -189,7 +213,7 @@ class LocalKafka:
 
     def _cluster_id(self) -> str:
         file = self.folder / "cluster-id"
-        if not file.exists():
+        if not file.exists() or not file.read_text():  # empty: the disk was full
             file.write_text(uuid.uuid4().hex[:22])
         return file.read_text()
 
@@ -207,14 +231,59 @@ class LocalKafka:
                 time.sleep(0.2)
 
 
+def reason_and_way_out(lines: Sequence[str], folder: Path) -> str:
+    """Say in one line why a broker or its storage failed, and what to do.
+
+    Args:
+        lines: what it printed.
+        folder: of its cluster.
+    """
+    said = [line.strip() for line in lines if line.strip() and not STACK_LINE.match(line)]
+    marked = ([line for line in said if mark in line] for mark in MARKS)
+    reason = next((found[-1] for found in marked if found), said[-1] if said else "it printed nothing")
+    reason = WITHOUT_MEANING.sub("", reason).rstrip(".")
+    if "No space left" in reason:
+        return f"{reason}. Free some space on the disk of {folder}, and start it again."
+    if DENIED.search(reason):
+        return f"{reason}. Make {folder} writable for you, with all that is in it."
+    if DAMAGED.search(reason):
+        return (
+            f"{reason}. The way out is to delete {folder} and start again: "
+            "all topics of this Kafka and their records are lost with it."
+        )
+    return f"{reason}."
+
+
+def who_listens(port: int) -> str:
+    """Say what is known of the program at a port, and how to stop it.
+
+    Args:
+        port: a broker's or a controller's.
+    """
+    for process in psutil.process_iter(["cmdline", "username"]):
+        command = process.info["cmdline"] or []
+        found = PROPERTIES_PATH.fullmatch(command[-1]) if MAIN_CLASS in command else None
+        if not found:
+            continue
+        first = int(found["first"])
+        if port in (own := first + int(found["number"]) - 1, own + CONTROLLER_PORT_DISTANCE):
+            home = Path(found["home"])
+            project = home.parent if home.name == HOME.name else home
+            return (
+                f"It is a Kafka of {project} (process {process.pid}, user {process.info['username']}), "
+                f"stopped by: cd {shlex.quote(str(project))} && kafka-env/bin/python -m pipeline.local stop "
+                f"--brokers {found['brokers']} --port {first}"
+            )
+    return f"`sudo ss -ltnp | grep {port}` shows it; a Kafka in Docker is stopped by `docker compose down`."
+
+
 def _require_free(port: int) -> None:
     deadline = time.monotonic() + PORT_SECONDS
     while not _is_free(port):
         if time.monotonic() > deadline:
             raise PipelineError(
                 f"Port {port} is held by another program, Kafka can't listen on it. "
-                f"Find it with `ss -ltnp | grep {port}` (if it is a Kafka of this project: stop it with the "
-                "--brokers and --port it was started with), or start one at other ports: "
+                f"{who_listens(port)} Or start one at other ports: "
                 "`python -m pipeline.local start --port 9292`, and run the scripts with "
                 "KAFKA_BOOTSTRAP_SERVERS=localhost:9292."
             )

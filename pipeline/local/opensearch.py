@@ -11,6 +11,8 @@ from pipeline.cli.process import PipelineError
 from pipeline.client.health import is_open
 from pipeline.local import HOME, HOST
 from pipeline.local.jars import Bundle, class_path
+from pipeline.local.java import java_environment
+from pipeline.local.locks import only_one
 from pipeline.local.processes import BackgroundProcess, stop_all
 
 DEFAULT_PORT = 9200
@@ -28,6 +30,7 @@ OPENSEARCH = Bundle(
 RUNNER = "org.codelibs.opensearch.runner.OpenSearchRunner"
 JVM = ("-Xmx512m", "--enable-native-access=ALL-UNNAMED", "-Djava.locale.providers=SPI,CLDR")
 START_SECONDS = 120.0
+GIVE_UP_SECONDS = 3.0
 
 
 class LocalOpenSearch:
@@ -50,6 +53,11 @@ class LocalOpenSearch:
         """Its address for clients."""
         return f"http://localhost:{self.port}"
 
+    @property
+    def running(self) -> bool:
+        """Whether it runs."""
+        return self.service.running is not None
+
     def start(self) -> bool:
         """Start it and wait until it answers.
 
@@ -57,30 +65,41 @@ class LocalOpenSearch:
             Whether it had to be started.
 
         Raises:
-            PipelineError: no download, its port taken, or it ends at once.
+            PipelineError: no download, a comma in the path, its port taken, or it ends at once.
         """
-        if self.service.running:
-            return False
+        with only_one(self._folder, "OpenSearch", "starts this OpenSearch"):
+            missing = not self.running
+            if missing:
+                self._start()
+            return missing
+
+    def stop(self) -> bool:
+        """Stop it, by force where it does not end in time; return whether it was running."""
+        return stop_all([self.service])
+
+    def _start(self) -> None:
+        if "," in str(self._folder):
+            raise PipelineError(
+                f"OpenSearch can't keep its data in {self._folder}: it takes a path with a comma for two. "
+                "Rename the folder, or move the project to another one."
+            )
         if is_open(HOST, self.port):
             raise PipelineError(
                 f"Port {self.port} is held by another program, OpenSearch can't listen on it."
             )
-        jars = class_path(HOME / "jars", OPENSEARCH)
-        self._folder.mkdir(parents=True, exist_ok=True)
         command = [
-            str(JAVA), *JVM, "-cp", jars, RUNNER,
+            str(JAVA), *JVM, "-cp", class_path(OPENSEARCH), RUNNER,
             "-basePath", str(self._folder),
             "-numOfNode", "1",
             "-clusterName", f"workshop-{self.port}",  # two of the same name would join each other
             "-baseHttpPort", str(self.port - 1),  # the first node listens on the one behind it
         ]  # fmt: skip
-        self.service.start(command)
-        self._wait_until_up()
-        return True
-
-    def stop(self) -> bool:
-        """Stop it, by force where it does not end in time; return whether it was running."""
-        return stop_all([self.service])
+        try:
+            self.service.start(command, java_environment())
+            self._wait_until_up()
+        except BaseException:  # such as Ctrl-C: nothing that did not come up is left running
+            stop_all([self.service], seconds=GIVE_UP_SECONDS)
+            raise
 
     def _wait_until_up(self) -> None:
         deadline = time.monotonic() + START_SECONDS

@@ -7,10 +7,12 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import IO
 
 from pipeline.cli.process import PipelineError
 from pipeline.client.health import is_open
 from pipeline.local import HOME, HOST
+from pipeline.local.locks import only_one
 
 DEFAULT_PORT = 5432
 USER, PASSWORD = "postgres", "workshop"
@@ -56,24 +58,11 @@ class LocalPostgres:
         Raises:
             PipelineError: its port is taken, or it ends at once.
         """
-        if self.running:
-            return False
-        if is_open(HOST, self.port):
-            raise PipelineError(
-                f"Port {self.port} is held by another program, PostgreSQL can't listen on it."
-            )
-        self._folder.mkdir(parents=True, exist_ok=True)
-        if self._as_user:
-            shutil.chown(self._folder, self._as_user)
-        self._initialize()
-        options = f"-h {HOST} -p {self.port} -c unix_socket_directories=''"
-        started = self._run(
-            "pg_ctl", "-D", str(self._data), "-l", str(self.log), "-t", str(START_SECONDS), "-w",
-            "-o", options, "start",
-        )  # fmt: skip
-        if started.returncode != 0:
-            raise PipelineError(f"PostgreSQL did not start: {_last_line(started.stdout)} (log: {self.log})")
-        return True
+        with only_one(self._folder, "PostgreSQL", "starts this PostgreSQL"):
+            missing = not self.running
+            if missing:
+                self._start()
+            return missing
 
     def stop(self, mode: str = "fast") -> bool:
         """Stop it; return whether it was running.
@@ -86,27 +75,50 @@ class LocalPostgres:
             self._run("pg_ctl", "-D", str(self._data), "-m", mode, "-w", "stop")
         return was_running
 
+    def _start(self) -> None:
+        if is_open(HOST, self.port):
+            raise PipelineError(
+                f"Port {self.port} is held by another program, PostgreSQL can't listen on it."
+            )
+        if self._as_user:
+            shutil.chown(self._folder, self._as_user)
+        self._initialize()
+        options = f"-h {HOST} -p {self.port} -c unix_socket_directories=''"
+        try:
+            started = self._run(
+                "pg_ctl", "-D", str(self._data), "-l", str(self.log), "-t", str(START_SECONDS), "-w",
+                "-o", options, "start",
+            )  # fmt: skip
+        except KeyboardInterrupt:  # nothing that did not come up is left running
+            self.stop("immediate")
+            raise
+        if started.returncode != 0:
+            raise PipelineError(f"PostgreSQL did not start: {_last_line(started.stdout)} (log: {self.log})")
+
     def _initialize(self) -> None:
         if (self._data / "PG_VERSION").exists():
             return
+        unfinished = self._folder / "initializing"
+        shutil.rmtree(unfinished, ignore_errors=True)  # of one that was interrupted
         password = self._folder / "password"
         password.write_text(PASSWORD)
         password.chmod(0o644)
         made = self._run(
-            "initdb", "-D", str(self._data), "-U", USER, f"--pwfile={password}",
+            "initdb", "-D", str(unfinished), "-U", USER, f"--pwfile={password}",
             "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C",
         )  # fmt: skip
         if made.returncode != 0:
             raise PipelineError(
                 f"PostgreSQL's folder {self._data} could not be created: {_last_line(made.stderr)}"
             )
+        unfinished.rename(self._data)
 
     def _run(self, program: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
         # Into files, not into pipes: the server would inherit a pipe, and keep it open.
-        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
+        with _text_file() as out, _text_file() as errors:
             done = subprocess.run(
                 [self._binaries() / program, *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=errors,
-                cwd="/", user=self._as_user, text=True,
+                cwd="/", user=self._as_user, env={**os.environ, "LC_ALL": "C"},
             )  # fmt: skip
             out.seek(0)
             errors.seek(0)
@@ -138,6 +150,10 @@ class LocalPostgres:
                 shutil.copytree(site / part, unfinished / part, dirs_exist_ok=True)
             unfinished.rename(copy)
         return copy
+
+
+def _text_file() -> IO[str]:
+    return tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
 
 
 def _other_user() -> str:
