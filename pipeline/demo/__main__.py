@@ -150,26 +150,20 @@ def _hints(kafka: Broker, started: datetime) -> str:
     return "\n".join(lines)
 
 
-def _start_kafka(stop: Stop) -> Broker:
+def _start_kafka() -> Broker:
     """Find or start a broker, and create the topics.
 
     Raises:
-        Stopped: by Ctrl-C, which also ends the commands that start one.
         PipelineError: there is none.
     """
-    try:
-        kafka = broker.ready(broker.choose())
-        log.info(f"Kafka at {kafka.servers} ({kafka.how})")
-        ensure_topics(kafka.servers, WEB_EVENTS, PURCHASE_EVENTS, ANALYTICS_EVENTS, ANALYTICS_DLQ)
-    except PipelineError:
-        if stop.requested:
-            raise Stopped from None
-        raise
+    kafka = broker.ready(broker.choose())
+    log.info(f"Kafka at {kafka.servers} ({kafka.how})")
+    ensure_topics(kafka.servers, WEB_EVENTS, PURCHASE_EVENTS, ANALYTICS_EVENTS, ANALYTICS_DLQ)
     return kafka
 
 
 def main() -> None:
-    """Find or start a broker, make the topics, run the scripts."""
+    """Find or start a broker, create the topics, run the scripts."""
     parser = argparse.ArgumentParser(
         prog="./run.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -178,8 +172,8 @@ def main() -> None:
     )
     add_log_level(parser)
     options = parser.parse_args()
+    kafka = _start_kafka()  # before Stop: here Ctrl-C has to interrupt a download, or the start of a broker
     stop = Stop(STOP_SECONDS)
-    kafka = _start_kafka(stop)
     os.environ[SERVERS_VARIABLE] = kafka.servers  # for the scripts
     of_all = ("--log-level", options.log_level) if options.log_level else ()
     started = datetime.now(timezone.utc)
