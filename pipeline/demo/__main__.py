@@ -18,7 +18,7 @@ from datetime import datetime, timezone
 import msgspec
 
 from pipeline.cli.options import SERVERS_VARIABLE, whole_number
-from pipeline.cli.process import PipelineError, Stop, Stopped
+from pipeline.cli.process import PipelineError, Stop
 from pipeline.cli.status import add_log_level, log
 from pipeline.client.admin import ensure_topics
 from pipeline.client.errors import run_kafka_script
