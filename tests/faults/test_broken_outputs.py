@@ -1,5 +1,6 @@
 """An output that can't be written to stops the processor with one line; it must neither skip nor retry."""
 
+import pytest
 from kafka import KafkaAdminClient
 
 from tests.broken_events import web
@@ -17,6 +18,7 @@ def last_line(processor: Running) -> str:
     return processor.stderr.splitlines()[-1]
 
 
+@pytest.mark.thorough
 def test_a_topic_that_is_gone(flow: Flow) -> None:
     topic = flow.analytics
     processor = flow.start_processor()

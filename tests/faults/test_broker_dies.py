@@ -51,6 +51,7 @@ def test_the_only_broker_is_killed(cluster: LocalKafka, flow: Flow, scale: Scale
     assert processor.stop() == 0, processor.stderr
 
 
+@pytest.mark.thorough
 def test_all_four_scripts_outlive_an_unreachable_broker(
     cluster: LocalKafka, flow: Flow, scale: Scale
 ) -> None:
@@ -86,6 +87,7 @@ def test_all_four_scripts_outlive_an_unreachable_broker(
     assert processor.stop() == consumer.stop() == 0
 
 
+@pytest.mark.thorough
 def test_ctrl_c_stops_all_four_scripts_in_5_seconds_while_the_broker_is_unreachable(
     cluster: LocalKafka, flow: Flow
 ) -> None:
@@ -119,6 +121,7 @@ def three_brokers(tmp_path: Path) -> Iterator[LocalKafka]:
         cluster.stop()
 
 
+@pytest.mark.thorough
 def test_two_of_three_brokers_are_killed_one_after_the_other(three_brokers: LocalKafka, scale: Scale) -> None:
     """With replication 3 and min.insync.replicas 2, nothing has to wait for one unreachable broker."""
     with Flow(three_brokers.bootstrap_servers) as flow:

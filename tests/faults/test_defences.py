@@ -10,6 +10,7 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
+import pytest
 from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
@@ -158,6 +159,7 @@ def test_a_call_that_hangs_ends_and_the_work_continues(flow: Flow, proxy: Proxy)
     assert processor.stop() == 0, processor.stderr
 
 
+@pytest.mark.thorough
 def test_ctrl_c_ends_a_call_that_hangs(flow: Flow, proxy: Proxy) -> None:
     """Also when the watchdog is about to restart the process: the new one would not know of the Ctrl-C."""
     flow.fill(EVENTS)

@@ -1,6 +1,7 @@
 """A processor that runs for long needs no more memory than one that just warmed up."""
 
 import psutil
+import pytest
 
 from tests.faults.conftest import Scale
 from tests.faults.flow import Flow
@@ -12,6 +13,7 @@ SAMPLES = 20
 RETURN_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "131072"}
 
 
+@pytest.mark.thorough
 def test_memory_stays_flat(flow: Flow, scale: Scale) -> None:
     total = scale.rounds(200_000, 1_000_000)
     flow.reader.stop()  # it would keep all records in memory

@@ -16,7 +16,13 @@ POISON = [
 ]
 
 
-@pytest.mark.parametrize("every", [1, 7], ids=["a batch of poison alone", "poison between good ones"])
+@pytest.mark.parametrize(
+    "every",
+    [
+        pytest.param(1, id="a batch of poison alone", marks=pytest.mark.thorough),
+        pytest.param(7, id="poison between good ones"),
+    ],
+)
 def test_poison(flow: Flow, scale: Scale, every: int) -> None:
     records = [
         POISON[number % len(POISON)] if number % every == 0 else Sent(web(page=f"/{number}"))

@@ -19,7 +19,7 @@ def kill(processor: Running) -> None:
     processor.stop()
 
 
-@pytest.mark.parametrize("processors", [1, 3])
+@pytest.mark.parametrize("processors", [pytest.param(1, marks=pytest.mark.thorough), 3])
 def test_processors_are_killed(flow: Flow, scale: Scale, processors: int) -> None:
     flow.fill(scale.events)
     running = [flow.start_processor() for _ in range(processors)]
@@ -33,6 +33,7 @@ def test_processors_are_killed(flow: Flow, scale: Scale, processors: int) -> Non
         assert processor.stop() == 0, processor.stderr
 
 
+@pytest.mark.thorough
 def test_the_others_take_over_from_one_of_three_that_was_killed(flow: Flow, scale: Scale) -> None:
     """Every partition makes progress, also those of the killed processor."""
     processors = [flow.start_processor() for _ in range(3)]
@@ -69,6 +70,7 @@ def test_a_stopped_processor_continues_when_others_have_its_work(
         assert processor.stop() == 0, processor.stderr
 
 
+@pytest.mark.thorough
 def test_processors_join_and_leave_during_the_flow(flow: Flow, scale: Scale) -> None:
     processors = [flow.start_processor()]
     with flow.producers(scale.events, seconds=scale.rounds(10, 40)):
@@ -97,6 +99,7 @@ def test_ctrl_c_and_sigterm_come_at_any_instant(flow: Flow, scale: Scale) -> Non
     flow.check()
 
 
+@pytest.mark.thorough
 def test_each_start_delivers_its_first_event_within_10_seconds(flow: Flow, scale: Scale) -> None:
     starts = scale.rounds(5, 30)
     for _ in range(starts):

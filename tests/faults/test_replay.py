@@ -7,6 +7,8 @@ from collections import defaultdict
 from contextlib import ExitStack
 from itertools import chain
 
+import pytest
+
 from pipeline.local.kafka import LocalKafka
 from tests.faults.conftest import Scale
 from tests.faults.flow import Flow, kill_broker
@@ -86,6 +88,7 @@ def test_a_replay_is_killed_again_and_again(flow: Flow, scale: Scale) -> None:
             assert there[place].decode() == value
 
 
+@pytest.mark.thorough
 def test_ctrl_c_and_sigterm_come_at_any_instant_of_a_replay(flow: Flow, scale: Scale) -> None:
     values = fill_queue(flow, MANY_LETTERS)
     for number in range(scale.rounds(8, 20)):
@@ -137,6 +140,7 @@ def test_a_commit_of_a_replay_that_the_broker_aborted_is_noticed(flow: Flow, pro
     assert_the_next_one_sends_all(flow, values, stderr, "aborted")
 
 
+@pytest.mark.thorough
 def test_a_replay_whose_commit_hangs_ends_with_one_line(flow: Flow, proxy: Proxy) -> None:
     values = fill_queue(flow, LETTERS)
     with proxy.cut(Api.END_TXN):
@@ -145,6 +149,7 @@ def test_a_replay_whose_commit_hangs_ends_with_one_line(flow: Flow, proxy: Proxy
     assert_the_next_one_sends_all(flow, values, stderr, "did not return within")
 
 
+@pytest.mark.thorough
 def test_a_replay_that_can_not_confirm_its_commit_ends_with_one_line(flow: Flow, proxy: Proxy) -> None:
     """The commit succeeds, and then the ledger can't be read: its letters are replayed, but not reported."""
     values = fill_queue(flow, LETTERS)
@@ -164,6 +169,7 @@ def test_a_replay_that_can_not_confirm_its_commit_ends_with_one_line(flow: Flow,
     assert_each_replayed_once(flow, values)
 
 
+@pytest.mark.thorough
 def test_the_broker_is_killed_during_a_replay(flow: Flow, cluster: LocalKafka) -> None:
     values = fill_queue(flow, MANY_LETTERS)
     running = flow.start("dlq.py", "replay", "--rate", "2000")

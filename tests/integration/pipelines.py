@@ -1,5 +1,7 @@
 """Runs the real scripts as processes, and reads with clients of its own what they did."""
 
+import importlib
+import io
 import os
 import signal
 import subprocess
@@ -8,10 +10,12 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from itertools import chain
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
+import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 
 from pipeline.cli.status import BARE_LINES_VARIABLE
@@ -238,6 +242,22 @@ class Pipeline:
 def module_of(script: str) -> str:
     """Return what `python -m` calls a workshop's script."""
     return script.removesuffix(".py").replace("/", ".")
+
+
+def call_main(script: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run a script in this process, as long as it parses its options; that is 0.4 s faster than a new one."""
+    out, errors = io.StringIO(), io.StringIO()
+    module = importlib.import_module(module_of(script))
+    with (
+        patch.object(sys, "argv", [script, *arguments]),
+        patch.object(module, "Stop", side_effect=AssertionError(f"{arguments} is accepted")),
+        redirect_stdout(out),
+        redirect_stderr(errors),
+        pytest.raises(SystemExit) as ended,
+    ):
+        module.main()
+    assert isinstance(ended.value.code, int)
+    return subprocess.CompletedProcess(arguments, ended.value.code, out.getvalue(), errors.getvalue())
 
 
 def _command(command: Sequence[str]) -> list[str]:

@@ -16,7 +16,7 @@ from kafka import KafkaAdminClient
 from pipeline.local import PROJECT
 from pipeline.schema import decode, encode, normalize_web
 from tests.broken_events import VALID_WEB, web
-from tests.integration.pipelines import Pipeline, Sent, wait_until
+from tests.integration.pipelines import Pipeline, Sent, call_main, wait_until
 
 SCRIPTS = ("producer_web.py", "producer_purchase.py", "stream_processor.py", "consumer_analytics.py")
 PRODUCERS = SCRIPTS[:2]
@@ -66,17 +66,23 @@ def run(script: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
 
 @pytest.mark.parametrize("script", WITH_DLQ)
 def test_help_has_examples(script: str) -> None:
-    shown = run(script, "--help")
+    shown = call_main(script, "--help")
     assert shown.returncode == 0
     assert f"python3 {script}" in shown.stdout
     assert "--bootstrap-servers" in shown.stdout
     assert "--log-level" in shown.stdout
 
 
+@pytest.mark.parametrize("script", WITH_DLQ)
+def test_bad_usage_is_the_exit_code_of_the_process(script: str) -> None:
+    shown = run(script, "--no-such-option")
+    assert shown.returncode == 2
+    assert shown.stderr.startswith("usage:")
+
+
 @pytest.mark.parametrize(
     ("script", "arguments"),
     [
-        *((script, ("--no-such-option",)) for script in WITH_DLQ),
         *((script, ("--bootstrap-servers", "nowhere")) for script in WITH_DLQ),
         ("producer_web.py", ("--count", "-1")),
         ("producer_web.py", ("--count", "1.5")),
@@ -103,7 +109,7 @@ def test_help_has_examples(script: str) -> None:
     ],
 )
 def test_bad_usage_exits_with_2(script: str, arguments: tuple[str, ...]) -> None:
-    shown = run(script, *arguments)
+    shown = call_main(script, *arguments)
     assert shown.returncode == 2
     assert shown.stderr.startswith("usage:")
 

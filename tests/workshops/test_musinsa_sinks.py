@@ -24,7 +24,6 @@ from tests.workshops.services import Postgres, Search, Service
 
 COMPARED = ("name", "brand", "price", "category", "image_url")
 EVENT_FIELDS = ("event_type", "source", "user_id", "details")
-KILLS = 10
 RECORDS_A_KILL = 1500
 ONE_BATCH_BYTES = 600  # what is printed of ten records at least
 URL = "https://www.musinsa.com/products/{}"
@@ -131,9 +130,10 @@ def test_the_lines_are_those_of_the_text(shop: Shop, service: Service) -> None:
         ]
 
 
-def test_ten_kills_at_random_instants(shop: Shop, services: list[Service]) -> None:
+@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.thorough)])
+def test_kills_at_random_instants(shop: Shop, services: list[Service], kills: int) -> None:
     """kill -9 of both consumers, most of them in the middle of a batch."""
-    for _ in range(KILLS):
+    for _ in range(kills):
         shop.fill(RECORDS_A_KILL)
         consumers = [service.consumer(shop.pipeline) for service in services]
         for consumer in consumers:
@@ -149,6 +149,7 @@ def test_ten_kills_at_random_instants(shop: Shop, services: list[Service]) -> No
         assert consumer.stop() == 0, consumer.stderr
 
 
+@pytest.mark.thorough
 def test_two_consumers_and_one_that_was_thought_dead(shop: Shop, service: Service) -> None:
     """SIGSTOP in the middle of a batch, until another consumer has its partitions; then it continues."""
     shop.fill(RECORDS_A_KILL)
@@ -165,6 +166,9 @@ def test_two_consumers_and_one_that_was_thought_dead(shop: Shop, service: Servic
         assert consumer.stop() == 0, consumer.stderr
 
 
+@pytest.mark.parametrize(
+    "service", ["postgres", pytest.param("opensearch", marks=pytest.mark.thorough)], indirect=True
+)
 def test_the_service_is_killed_and_started_again(shop: Shop, service: Service) -> None:
     shop.fill(RECORDS_A_KILL)
     consumer = service.consumer(shop.pipeline)
@@ -188,6 +192,7 @@ def test_the_service_is_killed_and_started_again(shop: Shop, service: Service) -
         assert "Traceback" not in waited.stderr
 
 
+@pytest.mark.thorough
 def test_kafka_is_killed_and_started_again(own_kafka: LocalKafka, services: list[Service]) -> None:
     broker = Broker(own_kafka.bootstrap_servers, "for this test", f"{LOCAL_TOOL} exec ", None)
     with Pipeline(broker) as pipeline:

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.integration.pipelines import Pipeline, Running, Sent, module_of, wait_until
+from tests.integration.pipelines import Pipeline, Running, Sent, call_main, module_of, wait_until
 
 PRODUCER = "workshops/user_activity/producer_example.py"
 CONSUMER = "workshops/user_activity/consumer_example.py"
@@ -43,17 +43,23 @@ def shows(running: Running, *texts: str) -> None:
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_help_has_examples(pipeline: Pipeline, script: str) -> None:
-    shown = pipeline.run(script, "--help")
+def test_help_has_examples(script: str) -> None:
+    shown = call_main(script, "--help")
     assert shown.returncode == 0, shown.stderr
     assert f"python -m {module_of(script)}" in shown.stdout
     assert "--bootstrap-servers" in shown.stdout
 
 
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_bad_usage_is_the_exit_code_of_the_process(pipeline: Pipeline, script: str) -> None:
+    shown = pipeline.run(script, "--no-such-option")
+    assert shown.returncode == 2
+    assert shown.stderr.startswith("usage:")
+
+
 @pytest.mark.parametrize(
     "command",
     [
-        *((script, "--no-such-option") for script in SCRIPTS),
         (PRODUCER, "--interval", "-1"),
         (PRODUCER, "--interval", "nan"),
         (PRODUCER, "--acks", "2"),
@@ -63,8 +69,8 @@ def test_help_has_examples(pipeline: Pipeline, script: str) -> None:
         (BULK_PRODUCER, "--count", "-1"),
     ],
 )
-def test_bad_usage_exits_with_2(pipeline: Pipeline, command: tuple[str, ...]) -> None:
-    shown = pipeline.run(*command)
+def test_bad_usage_exits_with_2(command: tuple[str, ...]) -> None:
+    shown = call_main(*command)
     assert shown.returncode == 2
     assert shown.stderr.startswith("usage:")
 
