@@ -11,6 +11,6 @@ source pipeline/local/environment.sh
 
 make_environment
 install requirements.txt requirements/local.txt requirements/dev.txt workshops/musinsa/requirements.txt
-# Two at a time, as many tests wait for a time-out of Kafka's; the full form loads both cores by itself.
-case " $* " in *" --all "*) at_a_time=0 ;; *) at_a_time=${AT_A_TIME:-2} ;; esac
+# Three at a time also on two cores, as many tests wait for a time-out of Kafka's; the full form loads all by itself.
+case " $* " in *" --all "*) at_a_time=0 ;; *) at_a_time=3 ;; esac
 exec "$PYTHON" -m pytest --numprocesses "$at_a_time" "$@"

@@ -1,11 +1,12 @@
 """Settings for all tests, a real broker, and for each test a pipeline on topics with a prefix of its own."""
 
+import os
 import random
 import signal
 import socket
+import uuid
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import psutil
 import pytest
@@ -22,6 +23,7 @@ from tests.integration.pipelines import Pipeline
 
 # One worker runs all tests of these files: it alone starts their services, and may kill them.
 FILES_OF_ONE_WORKER = ("tests/workshops/test_musinsa_sinks.py",)
+RUN_VARIABLE = "KAFKA_WORKSHOP_TEST_RUN"  # inherited by whatever a run of the tests starts
 TEST_PORTS = range(20_000, 22_000)
 
 # Few examples per run: the unit tests run after every change, and each run tries other examples.
@@ -84,28 +86,34 @@ def is_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    if not is_worker(config):
+        os.environ[RUN_VARIABLE] = uuid.uuid4().hex
+
+
 @pytest.hookimpl(trylast=True)  # after all workers ended
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Stop the shared Kafka; after Ctrl-C or a crash, also what a worker did not stop any more."""
-    if not is_worker(session.config):
-        folder: Path = session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
-        end_what_runs_below(folder)
-
-
-def end_what_runs_below(folder: Path) -> None:
-    """End every process that names a file of this folder on its command line, as a local Kafka does."""
-    found = [
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if any(argument.startswith(f"{folder}/") for argument in process.info["cmdline"] or [])
+    if is_worker(session.config):
+        return
+    started = [
+        process for process in psutil.process_iter() if process.pid != os.getpid() and is_of_this_run(process)
     ]
-    for process in found:
+    for process in started:
         with suppress(psutil.NoSuchProcess):
             process.terminate()
-    _, stubborn = psutil.wait_procs(found, timeout=STOP_SECONDS)
+    _, stubborn = psutil.wait_procs(started, timeout=STOP_SECONDS)
     for process in stubborn:
         with suppress(psutil.NoSuchProcess):
             process.kill()
+
+
+def is_of_this_run(process: psutil.Process) -> bool:
+    """Return whether a process was started by this run of the tests, however indirectly."""
+    try:
+        return process.environ().get(RUN_VARIABLE) == os.environ[RUN_VARIABLE]
+    except psutil.Error:
+        return False
 
 
 def free_port(brokers: int = 1) -> int:
