@@ -66,10 +66,11 @@ def assert_the_next_one_sends_all(
     assert_each_replayed_once(flow, values)
 
 
-def test_a_replay_is_killed_again_and_again(flow: Flow, scale: Scale) -> None:
+@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.thorough)])
+def test_a_replay_is_killed_again_and_again(flow: Flow, scale: Scale, kills: int) -> None:
     values = fill_queue(flow, MANY_LETTERS)
     reported: list[str] = []
-    for _ in range(scale.rounds(10, 20)):
+    for _ in range(scale.rounds(kills, 2 * kills)):
         running = flow.start("dlq.py", "replay", "--rate", "2000")
         running.wait_for("Replaying")
         time.sleep(random.uniform(0, 0.8))  # the instant is the point

@@ -35,6 +35,7 @@ def listening(cluster: LocalKafka) -> set[tuple[str, int]]:
     }
 
 
+@pytest.mark.thorough
 def test_start_finds_the_running_one_and_data_outlives_a_stop(cluster: LocalKafka) -> None:
     assert cluster.start()
     assert listening(cluster) == {

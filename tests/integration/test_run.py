@@ -99,7 +99,9 @@ def test_a_lost_event_is_seen(pipeline: Pipeline, tmp_path: Path) -> None:
     assert "run.sh: Sent is not clean + dead letters." in done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGHUP, pytest.param(signal.SIGTERM, marks=pytest.mark.thorough)]
+)
 def test_a_signal_stops_all_four_and_leaves_none_behind(pipeline: Pipeline, number: signal.Signals) -> None:
     running = pipeline.start(*RUN)
     wait_until(lambda: "│ 20" in running.stdout, "a clean event was printed")

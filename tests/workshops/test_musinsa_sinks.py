@@ -130,7 +130,7 @@ def test_the_lines_are_those_of_the_text(shop: Shop, service: Service) -> None:
         ]
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.thorough)])
 def test_kills_at_random_instants(shop: Shop, services: list[Service], kills: int) -> None:
     """kill -9 of both consumers, most of them in the middle of a batch."""
     for _ in range(kills):
@@ -254,6 +254,7 @@ def test_what_cannot_be_stored_becomes_a_dead_letter(shop: Shop, service: Servic
         assert f"    [DLQ] {place[0]}[{place[1]}]@{place[2]}: " in consumer.stdout
 
 
+@pytest.mark.thorough
 def test_a_recreated_topic_is_another_topic(shop: Shop, postgres: Postgres, opensearch: Search) -> None:
     """Its offsets begin at 0 again, and must not count as done already."""
     shop.fill(20)
