@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from pipeline.local.kafka import LocalKafka
 from tests.broken_events import web
 from tests.faults.flow import Flow
@@ -9,6 +11,7 @@ from tests.integration.letters import Source, letter
 from tests.integration.pipelines import Sent
 from tests.integration.test_dlq import dlq, listed
 
+pytestmark = pytest.mark.thorough
 MARK = b"damage this"
 
 

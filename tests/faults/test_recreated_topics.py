@@ -2,6 +2,7 @@
 
 import signal
 
+import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.structs import OffsetAndMetadata
 
@@ -70,6 +71,7 @@ def test_a_topic_that_was_recreated_while_the_processor_slept(flow: Flow) -> Non
     wait_until_out(flow, numbers, processor)
 
 
+@pytest.mark.thorough
 def test_a_committed_offset_of_a_deleted_topic_is_not_used(flow: Flow) -> None:
     """A transaction that was ending while its topic was deleted commits an offset to the new topic."""
     processor = flow.start_processor()
@@ -82,6 +84,7 @@ def test_a_committed_offset_of_a_deleted_topic_is_not_used(flow: Flow) -> None:
     wait_until_out(flow, numbers, flow.start_processor())
 
 
+@pytest.mark.thorough
 def test_the_consumer_prints_all_of_a_topic_that_was_recreated_while_it_slept(flow: Flow) -> None:
     consumer = flow.start("consumer_analytics.py", "--json")
     wait_until(lambda: "Reading" in consumer.stderr, "it starts")
