@@ -1,5 +1,6 @@
 """The admin client: topics created on start, with room for their records, and their ids."""
 
+import re
 import time
 from collections.abc import Collection, Iterable, Mapping
 
@@ -18,6 +19,7 @@ from pipeline.client.settings import CONNECT_SECONDS, TOPIC_SECONDS, connection_
 from pipeline.topics import OUTPUT_TOPICS, PARTITIONS
 
 BROKER_DEFAULT = -1
+FORMAT = "message.format.version"
 IDLE_CHECK_SECONDS = 5.0
 SIZE_LIMIT = "max.message.bytes"
 # A source record may be as large as the broker allows, and its output is larger: a dead letter by our
@@ -166,6 +168,28 @@ def topic_ids(admin: KafkaAdminClient, topics: Iterable[str]) -> dict[str, str]:
     """
     described = admin.describe_topics(list(topics))
     return {topic["name"]: "" if topic["error_code"] else str(topic["topic_id"]) for topic in described}
+
+
+def topics_of_old_format(servers: str, topics: Iterable[str]) -> list[str]:
+    """Return those of the topics whose records have a format from before transactions (KIP-98, Kafka 0.11).
+
+    Only brokers before Kafka 4 have the setting; they answer a transactional record with an unknown error.
+
+    Args:
+        servers: bootstrap servers.
+        topics: their names.
+
+    Raises:
+        KafkaError: the broker is unreachable, or refuses.
+    """
+    resources = [ConfigResource("TOPIC", topic) for topic in topics]
+    with KafkaAdminClient(**connection_settings(servers)) as admin:
+        described = admin.describe_configs(resources, config_filter="all").get("topic", {})
+    return sorted(
+        topic
+        for topic, settings in described.items()
+        if re.match(r"0\.([89]|10)\b", str(settings.get(FORMAT, {}).get("value")))
+    )
 
 
 class TopicIds:

@@ -16,6 +16,7 @@ from kafka.errors import (
     ProducerFencedError,
     RetriableError,
     UnsupportedCodecError,
+    UnsupportedForMessageFormatError,
     UnsupportedVersionError,
 )
 from kafka.errors import KafkaError as KafkaError  # for pipeline/dlq/, which imports no kafka-python
@@ -33,6 +34,7 @@ FINAL_ERRORS = (
     KafkaConfigurationError,
     MessageSizeTooLargeError,
     UnsupportedCodecError,
+    UnsupportedForMessageFormatError,
     UnsupportedVersionError,
 )
 # Those of them that are about one record, not about the topic.
@@ -42,6 +44,7 @@ ADVICE: dict[type[KafkaError], str] = {
     MessageSizeTooLargeError: "Raise max.message.bytes of the topic (kafka-configs --alter).",
     UnsupportedCodecError: "Install the codec: pip install 'kafka-python[lz4,snappy,zstd]'.",
     CorruptRecordError: "To pass it: kafka-consumer-groups --reset-offsets --to-offset (docs/delivery.md).",
+    UnsupportedForMessageFormatError: "Raise the topic's message.format.version: it is older than 0.11.",
     AuthorizationError: "Allow this client to read and write its topics (kafka-acls).",
 }
 

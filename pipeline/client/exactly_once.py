@@ -9,17 +9,17 @@ Both clients are closed and recreated, and the loop continues from the committed
 import gc
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
 from kafka import KafkaConsumer, KafkaProducer
 from kafka.consumer.fetcher import ConsumerRecord
-from kafka.errors import KafkaConnectionError, KafkaError
+from kafka.errors import KafkaConnectionError, KafkaError, UnknownError
 from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata, TopicPartition
 
 from pipeline.cli.process import PipelineError, Stop
 from pipeline.cli.status import log
-from pipeline.client.admin import TopicIds
+from pipeline.client.admin import TopicIds, topics_of_old_format
 from pipeline.client.consuming import count_partitions, subscribe
 from pipeline.client.errors import FINAL_ERRORS, describe
 from pipeline.client.health import answers, any_open
@@ -228,12 +228,24 @@ class ExactlyOnce:
         """The one answer to any error: close both clients; the next poll() recreates them."""
         if isinstance(error, FINAL_ERRORS):
             raise PipelineError(describe(error)) from error
+        if isinstance(error, UnknownError):
+            self._stop_at_an_old_format(error)
         if self._recovering:
             self._stop.wait(RETRY_SECONDS)
         else:
             log.warning(f"Recreating the Kafka clients: {describe(error)}")
             self._recovering = True
         self._close()
+
+    def _stop_at_an_old_format(self, error: UnknownError) -> None:
+        """A broker says no more than "unknown error" of a topic that can't have transactions, for ever."""
+        with suppress(KafkaError):
+            if old := topics_of_old_format(self._servers, self._outputs):
+                raise PipelineError(
+                    f"Topic {' and '.join(old)}: its message.format.version is from before Kafka 0.11, which "
+                    "has no transactions. Raise it (kafka-configs --alter, or log.message.format.version of "
+                    "the broker)."
+                ) from error
 
     def _close(self) -> None:
         clients, self._clients, self._batch = self._clients, None, None
