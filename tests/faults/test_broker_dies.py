@@ -104,7 +104,7 @@ def test_ctrl_c_stops_all_four_scripts_in_5_seconds_while_the_broker_is_unreacha
     for script in scripts:
         script.process.send_signal(signal.SIGINT)
     for script in scripts:
-        assert script.process.wait(10) == 0
+        assert script.process.wait(10) == 0, script.stderr
     assert time.monotonic() - asked < 5
     for script in scripts:
         script.stop()
