@@ -73,7 +73,7 @@ def list_letters(options: Namespace, stop: Stop) -> None:
     for letter in islice(letters, options.limit):
         print(as_json(letter) if options.json else as_line(letter))
         printed += 1
-    if not printed:
+    if not printed and options.limit != 0:
         log.info(f"{ANALYTICS_DLQ} has no such letter.")
 
 

@@ -13,27 +13,33 @@ from pathlib import Path
 from typing import NoReturn
 
 PROJECT = Path(__file__).resolve().parents[1]
-WORKSHOPS = PROJECT / "workshops"
+FOLDERS = (PROJECT / "workshops", PROJECT / "pipeline")
 REQUIREMENTS = "requirements.txt"
-EXIT_DONE, EXIT_FAILED = 0, 1
+EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 
 
 def _script() -> Path | None:
     """Return the script that this process runs, if it is one of the project's."""
     main = getattr(sys.modules["__main__"], "__file__", None)
     script = Path(main).resolve() if main else None
-    return script if script and (script.parent == PROJECT or WORKSHOPS in script.parents) else None
+    if script and (script.parent == PROJECT or any(folder in script.parents for folder in FOLDERS)):
+        return script
+    return None
 
 
-def _listen() -> None:
+def _listen(exit_code: int) -> None:
+    def end_at_once(*_: object) -> NoReturn:
+        """Nothing has begun yet, so there is nothing to close."""
+        os._exit(exit_code)
+
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves it
-            signal.signal(number, _end_at_once)
+            signal.signal(number, end_at_once)
 
 
-def _end_at_once(*_: object) -> NoReturn:
-    """Nothing has begun yet, so there is nothing to close."""
-    os._exit(EXIT_DONE)
+def interrupt_from_now_on() -> None:
+    """Let Ctrl-C raise KeyboardInterrupt again, in a command that has to undo what it has begun."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _require(requirements: Path, script: Path) -> None:
@@ -63,6 +69,7 @@ def _missing_from(requirements: Path) -> Iterator[str]:
 
 
 if script := _script():
-    _listen()
+    # To stop a script is its normal end; run.sh and such must know that a step of theirs was not done.
+    _listen(EXIT_INTERRUPTED if FOLDERS[1] in script.parents else EXIT_DONE)
     beside = script.with_name(REQUIREMENTS)
     _require(beside.resolve() if beside.exists() else PROJECT / REQUIREMENTS, script)

@@ -1,5 +1,7 @@
 """create_topic.sh: creates a topic."""
 
+import pipeline.start  # noqa: F401, first: now Ctrl-C ends this script at once
+
 from pipeline.cli.options import option_parser, whole_number
 from pipeline.cli.process import PipelineError
 from pipeline.client.admin import admin_client, create_topics

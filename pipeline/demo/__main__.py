@@ -6,6 +6,8 @@
 Every line stands under the name of the script that printed it. At the end comes a summary.
 """
 
+import pipeline.start
+
 import argparse
 import os
 import shlex
@@ -164,6 +166,7 @@ def _start_kafka() -> Broker:
 
 def main() -> None:
     """Find or start a broker, create the topics, run the scripts."""
+    pipeline.start.interrupt_from_now_on()
     parser = argparse.ArgumentParser(
         prog="./run.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -9,6 +9,8 @@
 It listens on 127.0.0.1 alone and keeps its data and logs in .kafka/ until that folder is deleted.
 """
 
+import pipeline.start
+
 import argparse
 import os
 import sys
@@ -59,6 +61,7 @@ def _parse_options() -> argparse.Namespace:
 
 def main() -> None:
     """Run the command."""
+    pipeline.start.interrupt_from_now_on()
     options = _parse_options()
     if options.command == "exec":
         command = tool_command(options.tool, options.arguments)

@@ -6,6 +6,8 @@ answers; else the local Kafka of this folder. BROKER=docker or BROKER=local forc
     python -m pipeline.local.broker      prints the choice: given, found, docker or local
 """
 
+import pipeline.start  # noqa: F401, first: now Ctrl-C ends this script at once
+
 import fcntl
 import importlib.util
 import os

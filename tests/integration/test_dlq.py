@@ -192,7 +192,7 @@ def test_show_prints_everything(made: Pipeline, now: datetime) -> None:
     for words in (
         f"{made.web}[1]@17", local(now), "Object missing required field `page`",
         "BrokenEventError", "the-group", "second-try", f"{made.dlq}[1]@0", f"{made.dlq}[1]@1",
-        "2026-11-21T22:26:40Z", "trace: 1", r"bin: \xff", f"{len(long)} bytes", long.decode(),
+        "2026-11-22T07:26:40+09:00", "trace: 1", r"bin: \xff", f"{len(long)} bytes", long.decode(),
     ):  # fmt: skip
         assert words in shown, words
     assert "__dlq" not in shown
@@ -260,6 +260,12 @@ def test_a_delivery_count_that_its_sender_wrote_counts_for_nothing(made: Pipelin
         assert [row["attempt"] for row in listed(made)] == [1, 2][:attempt]
         assert len(dlq(made, "replay").splitlines()) == 1
     assert made.read(made.web)[-1].headers == [*forged, (DELIVERY_COUNT, b"2")]
+
+
+def test_a_limit_of_0_is_no_empty_queue(made: Pipeline, four: dict[str, str]) -> None:
+    shown = made.run("dlq.py", "list", "--limit", "0")
+    assert (shown.returncode, shown.stdout, shown.stderr) == (0, "", "")
+    assert "has no such letter" in made.run("dlq.py", "list", "--reason", "never seen").stderr
 
 
 def test_what_a_filter_passed_over_can_go_later(made: Pipeline, four: dict[str, str]) -> None:

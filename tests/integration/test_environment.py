@@ -163,6 +163,7 @@ def test_workshop_scripts_find_the_project_wherever_it_is_and_wherever_they_star
     project = tmp_path / "바탕화면" / "카프카 실습"
     for folder in ("pipeline", "workshops"):
         shutil.copytree(PROJECT / folder, project / folder)
+    shutil.copy(PROJECT / "requirements.txt", project)
     variables = {
         **os.environ,
         "LC_ALL": "C",

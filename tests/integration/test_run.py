@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -128,7 +129,7 @@ def test_a_script_that_ends_by_itself_ends_the_run(pipeline: Pipeline) -> None:
 
 
 def test_a_reader_that_leaves_stops_the_run(pipeline: Pipeline) -> None:
-    done = pipeline.run("bash", "-c", f"{sys.executable} -m pipeline.demo 2000 | head -n 3")
+    done = pipeline.run("bash", "-c", f"{shlex.quote(sys.executable)} -m pipeline.demo 2000 | head -n 3")
     assert len(done.stdout.splitlines()) == 3
     assert "Traceback" not in done.stderr
     wait_until(lambda: processes_of(pipeline) == [], "none is left behind")
@@ -155,7 +156,7 @@ def test_the_printed_commands_show_and_replay_the_dead_letters_of_this_run(pipel
     environment = {name: value for name, value in os.environ.items() if name not in OF_PIPELINE}
     shown = {}
     for line in (line.strip() for line in hints.splitlines() if " dlq.py " in line):
-        command = line.replace(broker.PYTHON, sys.executable)
+        command = line.replace(broker.PYTHON, shlex.quote(sys.executable))
         answer = subprocess.run(
             ["bash", "-c", command], cwd=PROJECT, env=environment, capture_output=True, text=True
         )
@@ -169,7 +170,7 @@ def test_the_printed_commands_show_and_replay_the_dead_letters_of_this_run(pipel
 def test_the_printed_commands_work_elsewhere(pipeline: Pipeline, tmp_path: Path) -> None:
     """For one who started /path/to/run.sh."""
     done = pipeline.run(*RUN, "1", OLDPWD=str(tmp_path))
-    assert f"\n  cd {PROJECT}\n" in done.stdout
+    assert f"\n  cd {shlex.quote(str(PROJECT))}\n" in done.stdout
 
 
 def test_a_script_that_can_not_be_started_leaves_none_behind(pipeline: Pipeline) -> None:

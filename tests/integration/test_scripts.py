@@ -1,6 +1,7 @@
 """What a user sees of the four scripts: options, output, exit codes, Ctrl-C, an unreachable broker."""
 
 import json
+import shlex
 import signal
 import socket
 import subprocess
@@ -202,7 +203,7 @@ def test_a_producers_json_says_the_same(pipeline: Pipeline, script: str) -> None
 def test_a_full_disk_is_one_line(pipeline: Pipeline, script: str) -> None:
     pipeline.produce(pipeline.analytics, [Sent(encode(normalize_web(web())))])
     count = "--count" if script == "producer_web.py" else "--max-messages"
-    command = f"{sys.executable} {script} {count} 1 > /dev/full"
+    command = f"{shlex.quote(sys.executable)} {script} {count} 1 > /dev/full"
     shown = pipeline.run("bash", "-c", command)
     assert shown.returncode == 1
     assert f"{script}: [Errno 28] No space left on device" in shown.stderr.splitlines()
@@ -305,7 +306,7 @@ class TestConsumer:
     def test_a_reader_that_leaves_is_no_error(
         self, pipeline: Pipeline, events: list[dict[str, object]]
     ) -> None:
-        command = f"{sys.executable} consumer_analytics.py --max-messages 10 | head -n 1"
+        command = f"{shlex.quote(sys.executable)} consumer_analytics.py --max-messages 10 | head -n 1"
         shown = pipeline.run("bash", "-c", f"set -o pipefail; {command}")
         assert len(shown.stdout.splitlines()) == 1
         assert "Traceback" not in shown.stderr

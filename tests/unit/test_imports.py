@@ -10,8 +10,9 @@ import pytest
 
 from pipeline.local import PROJECT
 
-LEAVES = {"text", "topics", "schema", "dead_letters"}
+LEAVES = {"start", "text", "topics", "schema", "dead_letters"}
 MAY_IMPORT = {
+    "start": set[str](),
     "text": set[str](),
     "topics": set[str](),
     "schema": {"text"},

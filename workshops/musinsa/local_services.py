@@ -3,6 +3,8 @@
 They listen on localhost alone, by default on 5432 and 9200, and keep their data until it is deleted.
 """
 
+import pipeline.start
+
 import argparse
 import sys
 
@@ -29,6 +31,7 @@ EXAMPLES = """examples:
 
 def main() -> None:
     """Start or stop both, or say whether they run."""
+    pipeline.start.interrupt_from_now_on()
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
