@@ -57,7 +57,9 @@ def _require(requirements: Path, script: Path) -> None:
 def _missing_from(requirements: Path) -> Iterator[str]:
     from importlib.metadata import PackageNotFoundError, distribution  # slow, so only behind _listen()
 
-    for line in requirements.read_text(encoding="utf-8").splitlines():
+    # Somebody who copied the scripts may have left the file behind
+    lines = requirements.read_text(encoding="utf-8").splitlines() if requirements.exists() else []
+    for line in lines:
         if line.startswith("-r "):
             yield from _missing_from(requirements.parent / line.removeprefix("-r ").strip())
         elif "==" in line:
