@@ -32,6 +32,7 @@ POLL_MS = 500  # how long an idle loop waits before it checks its stop flag
 # much, so many that the fixed cost of a transaction (10 to 20 ms) hardly counts.
 MAX_BATCH_RECORDS = 5000
 RETRY_SECONDS = 1.0
+TOPIC_ID = "topic-id="  # before the id in an offset's metadata, which others may use for something else
 
 
 class _Clients:
@@ -60,6 +61,8 @@ class _Clients:
             subscribe(self.consumer, *sources)
             self.topic_ids = TopicIds(servers, sources)  # before the first poll() asks for offsets
             self._open.callback(close_in_background, self.topic_ids.close)
+            if unknown := [topic for topic in sources if not self.topic_ids[topic]]:
+                raise KafkaError(f"a broker does not know {' and '.join(unknown)} yet")
             self.producer = TransactionalProducer(new_producer())
             self._open.callback(self.producer.close)
         except BaseException:
@@ -68,6 +71,10 @@ class _Clients:
 
     def close(self) -> None:
         self._open.close()
+
+    def mark_of(self, topic: str) -> str:
+        """Return the metadata of an offset in a topic: should it be recreated, its next reader knows."""
+        return f"{TOPIC_ID}{self.topic_ids[topic]}"
 
     def committed(self, partition: TopicPartition) -> OffsetAndMetadata | None:
         """Ask the broker for the group's committed offset; None where there is none."""
@@ -169,8 +176,7 @@ class ExactlyOnce:
             self._recover_from(error)
             return []
         offsets = {
-            # With the topic's id: should it be recreated before the commit, its next reader knows.
-            partition: OffsetAndMetadata(records[-1].offset + 1, clients.topic_ids[partition.topic])
+            partition: OffsetAndMetadata(records[-1].offset + 1, clients.mark_of(partition.topic))
             for partition, records in polled.items()
         }
         self._batch = _Batch(clients, membership, offsets)
@@ -280,10 +286,10 @@ def _confirm_offsets(clients: _Clients, membership: ConsumerGroupMetadata) -> No
         if clients.offset_checked.get(partition) == membership.generation_id:
             continue
         committed = clients.committed(partition)
-        if committed and committed.metadata not in ("", clients.topic_ids[partition.topic]):
-            first = clients.consumer.beginning_offsets([partition])[partition]
-            ours = OffsetAndMetadata(first, clients.topic_ids[partition.topic])
-            clients.consumer.commit({partition: ours}, timeout_ms=int(clients.producer.seconds * 1000))
+        ours = clients.mark_of(partition.topic)
+        if committed and committed.metadata.startswith(TOPIC_ID) and committed.metadata != ours:
+            first = OffsetAndMetadata(clients.consumer.beginning_offsets([partition])[partition], ours)
+            clients.consumer.commit({partition: first}, timeout_ms=int(clients.producer.seconds * 1000))
             raise KafkaError(
                 f"the committed offset of {partition.topic}[{partition.partition}] is that of a deleted topic"
             )

@@ -199,6 +199,7 @@ def test_a_transaction_that_timed_out_is_no_final_error(flow: Flow, proxy: Proxy
     assert processor.stop() == 0, processor.stderr
 
 
+@pytest.mark.thorough
 def test_a_producer_that_can_not_be_closed_holds_nothing_up(flow: Flow, proxy: Proxy) -> None:
     """Its close() raises while records wait; the consumer must be closed all the same."""
     flow.fill(EVENTS)
@@ -260,6 +261,7 @@ def test_a_consumer_joins_its_group_once(flow: Flow) -> None:
     assert joins.count == 1
 
 
+@pytest.mark.thorough
 def test_new_partitions_are_found_when_the_group_is_slow(flow: Flow, proxy: Proxy) -> None:
     """The client joins the group again because of them, drops the attempt halfway, and waits for ever."""
     processor = flow.start_processor(proxy.servers)
@@ -276,6 +278,7 @@ def test_new_partitions_are_found_when_the_group_is_slow(flow: Flow, proxy: Prox
     assert processor.stop() == 0, processor.stderr
 
 
+@pytest.mark.thorough
 def test_a_broker_that_is_reachable_again_is_found_soon(cluster: LocalKafka, proxy: Proxy) -> None:
     """By default the client's pause between two attempts doubles from 50 ms to 30 s, give or take a fifth. So
     it tries 10 to 15 s after the beginning of an outage, and not again before 20 s.

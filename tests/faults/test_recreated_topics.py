@@ -80,8 +80,18 @@ def test_a_committed_offset_of_a_deleted_topic_is_not_used(flow: Flow) -> None:
     assert processor.stop() == 0
     old = recreate(flow, flow.web)
     numbers += events(flow, 90, 150)
-    commit_by_hand(flow, 30, old)
+    commit_by_hand(flow, 30, f"topic-id={old}")
     wait_until_out(flow, numbers, flow.start_processor())
+
+
+@pytest.mark.thorough
+def test_the_metadata_that_another_program_committed_says_nothing(flow: Flow) -> None:
+    events(flow, 0, 90)
+    commit_by_hand(flow, 10, "something else")
+    processor = flow.start_processor()
+    flow.wait_until_committed(90)
+    assert came_out(flow) == list(range(30, 90))
+    assert processor.stop() == 0, processor.stderr
 
 
 @pytest.mark.thorough

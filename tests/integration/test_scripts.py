@@ -31,7 +31,7 @@ TLS_ALERT = (
 )
 
 
-@pytest.fixture(params=["closed", "silent", "web", "tls"])
+@pytest.fixture(params=["closed", "silent", pytest.param("web", marks=pytest.mark.thorough), "tls"])
 def port_without_kafka(request: pytest.FixtureRequest) -> Iterator[tuple[int, str]]:
     """A port without a Kafka that takes anybody, and what a script reports about it."""
     with socket.create_server(("127.0.0.1", 0)) as listener:

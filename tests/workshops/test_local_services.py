@@ -59,6 +59,7 @@ def clone(tmp_path: Path) -> Iterator[Clone]:
         shutil.rmtree(ROOTS_HOME / f"postgres-at-{made.postgres_port}")
 
 
+@pytest.mark.thorough
 def test_two_starts_at_once_start_each_service_once_and_status_says_what_runs(clone: Clone) -> None:
     assert clone.status() == (1, ["not running", "not running"])
 
