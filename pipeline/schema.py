@@ -92,7 +92,7 @@ def check_headers(headers: Sequence[tuple[str, bytes | None]]) -> None:
     """Check that other clients can read the headers of an event.
 
     Raises:
-        BrokenEventError: the name of a header is not UTF-8. Most clients can't read such a record.
+        BrokenEventError: the name of a header is not UTF-8; kafka-python by itself can't read such a record.
     """
     for name, _ in headers:
         if isinstance(name, NotUtf8):
