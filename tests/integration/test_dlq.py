@@ -507,10 +507,16 @@ def test_json_stays_json_in_a_terminal_that_knows_no_korean(made: Pipeline) -> N
     assert json.loads(done.stdout)["value"] == text.decode()
 
 
+def wait_until_it_listens_for_signals(process: psutil.Process) -> None:
+    """Python needs a while to start, on a busy machine a second; Ctrl-C then just kills it."""
+    wait_until(lambda: process.num_threads() > 2, "it listens for signals")
+
+
 def test_ctrl_c_while_counting_prints_no_half_count(made: Pipeline) -> None:
     made.produce(made.dlq, [letter(Source(made.web, 0, number)) for number in range(20_000)])
-    for wait in (0.6, 0.8, 1.0, 1.2):
+    for wait in (0.1, 0.3, 0.5, 0.7):
         running = made.start("dlq.py", "stats")
+        wait_until_it_listens_for_signals(psutil.Process(running.process.pid))
         time.sleep(wait)  # the instant is the point
         assert running.stop(signal.SIGINT) == 0
         assert running.stdout == "" or "20,000 open" in running.stdout, running.stdout
