@@ -4,8 +4,10 @@ Kafka says that a header's name is UTF-8, and checks nothing. kafka-python 3.0.1
 poll() raises an error without its place, again and again, and every record behind it waits.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
+from kafka.errors import CorruptRecordError
 from kafka.record import memory_records
 from kafka.record.default_records import DefaultRecordBatch
 
@@ -30,16 +32,20 @@ class _Batch(DefaultRecordBatch):  # type: ignore[misc]  # the client has no typ
     """A batch of records; the name of a header may be any bytes."""
 
     _buffer: bytearray
-    _pos: int
 
-    def _read_msg(self, *arguments: Any) -> Any:  # noqa: ANN401
-        start = self._pos
-        try:
-            return super()._read_msg(*arguments)
-        except UnicodeDecodeError:
-            # Only now: this buffer is slower. The rest of the batch is read from it, too.
-            self._buffer, self._pos = _Buffer(self._buffer), start
-            return super()._read_msg(*arguments)
+    def __iter__(self) -> Iterator[Any]:
+        self._maybe_uncompress()
+        read = super().__next__
+        while True:
+            try:
+                yield read()
+            except StopIteration:
+                return
+            except CorruptRecordError as error:
+                if not isinstance(error.__context__, UnicodeDecodeError):
+                    raise
+                # Read the record again, and the rest of the batch. Only now: this buffer is slower.
+                self._buffer = _Buffer(self._buffer)
 
 
 def read_any_header_name() -> None:
