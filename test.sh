@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # ./test.sh [--thorough | --all] [PYTEST OPTION...], on a machine that has nothing but Python. Docker: BROKER=docker ./test.sh
 #   without an option   one test of each promise, less than 5 minutes on two cores
-#   --thorough          all tests, the fault tests in a short form, 11 minutes
+#   --thorough          all tests, the fault tests in a short form, 9 minutes
 #   --all               all tests, the fault tests in full, and each defence taken out, 40 minutes
 # Files and tests that are named, with -k too, run as with --thorough.
 [ -n "${BASH_VERSION-}" ] || exec bash "$0" "$@" # started with `sh test.sh`
