@@ -63,7 +63,7 @@ def main() -> None:
     if options.from_beginning:
         firsts = consumer.beginning_offsets(partitions_of(consumer, ANALYTICS_EVENTS))
         beginning = StartAt(consumer, firsts)
-    topic_ids = TopicIds(options.bootstrap_servers, [ANALYTICS_EVENTS])
+    topic_ids = TopicIds(options.bootstrap_servers, [ANALYTICS_EVENTS])  # notices that it was recreated
     subscribe(consumer, ANALYTICS_EVENTS, listener=beginning)
 
     # 2. The loop: poll, print, commit

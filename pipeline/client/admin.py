@@ -10,6 +10,7 @@ from kafka.errors import (
     KafkaConnectionError,
     KafkaTimeoutError,
     TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
     for_code,
 )
 
@@ -208,20 +209,19 @@ class TopicIds:
             topics: their names.
 
         Raises:
-            KafkaError: the broker is unreachable.
+            KafkaError: the broker is unreachable, or does not know one of the topics.
         """
         self._admin = KafkaAdminClient(**connection_settings(servers))
         self._ids: dict[str, str] = {}
         self.update(topics)
 
     def __getitem__(self, topic: str) -> str:
-        """Return the id that a topic had; an empty text if there was no such topic."""
+        """Return the id of a topic."""
         return self._ids[topic]
 
     def update(self, topics: Iterable[str]) -> None:
         """Remember the ids that these topics have now."""
-        self._ids |= topic_ids(self._admin, topics)
-        self._asked_at = time.monotonic()
+        self._ids |= self._ask(topics)
 
     def recreated(self, polled: Collection[str]) -> list[str]:
         """Return which topics are not the same any more.
@@ -231,17 +231,24 @@ class TopicIds:
                 are asked about, but not each time: one may have grown just to the consumer's position.
 
         Raises:
-            KafkaError: the broker is unreachable.
+            KafkaError: the broker is unreachable, or does not know one of the topics now.
         """
         if not polled and time.monotonic() < self._asked_at + IDLE_CHECK_SECONDS:
             return []
-        now = topic_ids(self._admin, polled or self._ids)
-        self._asked_at = time.monotonic()
+        now = self._ask(polled or self._ids)
         return sorted(topic for topic, id_ in now.items() if id_ != self._ids[topic])
 
     def close(self) -> None:
         """Close the connection."""
         self._admin.close()
+
+    def _ask(self, topics: Iterable[str]) -> dict[str, str]:
+        ids = topic_ids(self._admin, topics)
+        self._asked_at = time.monotonic()
+        # Deleted, or this broker has just started: that is no recreated topic yet
+        if unknown := sorted(topic for topic, id_ in ids.items() if not id_):
+            raise UnknownTopicOrPartitionError(f"no topic {' and '.join(unknown)}")
+        return ids
 
 
 def topic_id(admin: KafkaAdminClient, topic: str) -> str | None:

@@ -61,8 +61,6 @@ class _Clients:
             subscribe(self.consumer, *sources)
             self.topic_ids = TopicIds(servers, sources)  # before the first poll() asks for offsets
             self._open.callback(close_in_background, self.topic_ids.close)
-            if unknown := [topic for topic in sources if not self.topic_ids[topic]]:
-                raise KafkaError(f"a broker does not know {' and '.join(unknown)} yet")
             self.producer = TransactionalProducer(new_producer())
             self._open.callback(self.producer.close)
         except BaseException:
