@@ -12,7 +12,7 @@ import msgspec
 from kafka import KafkaConsumer
 
 from pipeline.cli.options import option_parser, whole_number
-from pipeline.cli.process import Stop
+from pipeline.cli.process import Stop, nobody_reads
 from pipeline.cli.status import Progress, log
 from pipeline.client.admin import TopicIds, ensure_topics
 from pipeline.client.consuming import StartAt, batches, close, commit, partitions_of, subscribe
@@ -81,6 +81,8 @@ def main() -> None:
             if batch:
                 sys.stdout.flush()
                 consumer.commit_async()  # after printing: a kill may print some twice, but leaves none out
+            elif nobody_reads():  # as after `| head`
+                break
         commit(consumer)
     finally:
         # 3. The end: leave the group, also when nobody reads what is printed (`| head`). The next consumer of

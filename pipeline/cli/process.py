@@ -4,6 +4,7 @@ import codecs
 import gc
 import io
 import os
+import select
 import signal
 import sys
 import threading
@@ -119,6 +120,16 @@ def run(main: Callable[[], None], name: str | None = None) -> None:
     except OSError as error:  # such as stdout on a full disk
         _fail(name, str(error))
     os._exit(EXIT_DONE)
+
+
+def nobody_reads() -> bool:
+    """Return whether stdout is a pipe whose reader has left, as `head` does; a write would say so, too."""
+    try:
+        poller = select.poll()
+        poller.register(sys.stdout.fileno(), 0)
+        return any(event & (select.POLLERR | select.POLLHUP) for _, event in poller.poll(0))
+    except (OSError, ValueError):  # no file at all
+        return False
 
 
 def collect_garbage_seldom() -> None:

@@ -28,6 +28,7 @@ from pipeline.local import PROJECT
 Choice = Literal["given", "found", "docker", "local"]
 
 CONTAINER = "kafka"
+WHO_LISTENS = "`sudo ss -ltnp`, or on macOS `lsof -nP -iTCP:9092`,"
 ENGINE_SECONDS = 10
 UP_SECONDS = 120.0
 NAME_TAKEN = "is already in use by container"
@@ -78,8 +79,8 @@ def choose() -> Choice:
         if _container_runs():  # Docker listens on the port at once, the broker in it some seconds later
             return "docker"
         raise PipelineError(
-            f"Something listens on {DEFAULT_SERVERS}, but it is not a Kafka that answers. "
-            f"Stop it, or name a Kafka in ${SERVERS_VARIABLE}."
+            f"Something listens on {DEFAULT_SERVERS}, but it is not a Kafka that answers ({WHO_LISTENS} "
+            f"names it). Stop it, or name a Kafka in ${SERVERS_VARIABLE}."
         )
     return "docker" if _compose_command() else "local"
 

@@ -303,6 +303,15 @@ class TestConsumer:
         if option:
             assert json.loads(shown.stdout) == event
 
+    def test_a_reader_that_leaves_a_quiet_topic_ends_the_consumer(
+        self, pipeline: Pipeline, events: list[dict[str, object]]
+    ) -> None:
+        """All its lines have gone out in one write, before the reader left; nothing more comes."""
+        command = f"{shlex.quote(sys.executable)} consumer_analytics.py | head -n 1"
+        shown = pipeline.run("bash", "-c", f"set -o pipefail; {command}", PYTHONUNBUFFERED="")
+        assert (shown.returncode, len(shown.stdout.splitlines())) == (0, 1)
+        assert "Stopped after 10 events." in shown.stderr
+
     def test_a_reader_that_leaves_is_no_error(
         self, pipeline: Pipeline, events: list[dict[str, object]]
     ) -> None:
