@@ -93,24 +93,15 @@ class TransactionalProducer:
             partition: the number of its partition.
             key: of the record.
             value: of the record.
-            headers: of the record; a null value becomes an empty one, as kafka-python can't send null there.
-            timestamp: milliseconds since 1970; -1 for none.
+            headers: of the record.
+            timestamp: of the record, see send_as_it_is().
         """
         if self._error is not None:
             return  # the transaction is lost already; commit() reports the reason
         try:
-            future = self._client.send(
-                topic,
-                value=NULL if value is None else value,
-                key=key,
-                headers=[(name, content or b"") for name, content in headers] if headers else None,
-                partition=partition,
-                timestamp_ms=timestamp,
-            )
+            future = send_as_it_is(self._client, topic, partition, key, value, headers, timestamp)
         except KafkaError as error:
             self._error = error
-        except ValueError as error:  # the topic was recreated with fewer partitions
-            self._error = KafkaError(str(error))
         else:
             self._sent.append((topic, future))
 
@@ -153,7 +144,7 @@ class TransactionalProducer:
         failed = [
             (topic, error)
             for topic, future in self._sent
-            if not future.succeeded() and (error := _error_of(future))
+            if not future.succeeded() and (error := error_of(future))
         ]
         # The final error is not always the first: other records fail because of it.
         final = {topic: error for topic, error in failed if isinstance(error, FINAL_ERRORS)}
@@ -168,7 +159,44 @@ class TransactionalProducer:
         return [future.value for _, future in self._sent]
 
 
-def _error_of(future: FutureRecordMetadata) -> KafkaError | None:
+def send_as_it_is(
+    producer: KafkaProducer,
+    topic: str,
+    partition: int,
+    key: bytes | None,
+    value: bytes | None,
+    headers: Headers,
+    timestamp: int,
+) -> FutureRecordMetadata:
+    """Send a record whose contents somebody else chose: key and value may both be null.
+
+    Args:
+        producer: with value_serializer=BytesOrNull().
+        topic: the topic to send to.
+        partition: the number of its partition.
+        key: of the record.
+        value: of the record.
+        headers: of the record; a null value becomes an empty one, as kafka-python can't send null there.
+        timestamp: milliseconds since 1970; -1 for none.
+
+    Raises:
+        KafkaError: it can't be sent.
+    """
+    try:
+        return producer.send(
+            topic,
+            value=NULL if value is None else value,
+            key=key,
+            headers=[(name, content or b"") for name, content in headers] if headers else None,
+            partition=partition,
+            timestamp_ms=timestamp,
+        )
+    except ValueError as error:  # the topic was recreated with fewer partitions
+        raise KafkaError(str(error)) from error
+
+
+def error_of(future: FutureRecordMetadata) -> KafkaError | None:
+    """Return the error of a record that was flushed; None if it arrived."""
     try:
         future.get(timeout=0)
     except KafkaError as error:

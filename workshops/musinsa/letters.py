@@ -11,7 +11,13 @@ from pipeline.cli.process import PipelineError
 from pipeline.client.errors import FINAL_ERRORS, describe
 from pipeline.client.producing import flush
 from pipeline.client.settings import connection_settings
-from pipeline.client.transactions import EXPIRY_SECONDS, NULL, BytesOrNull, close_in_background
+from pipeline.client.transactions import (
+    EXPIRY_SECONDS,
+    BytesOrNull,
+    close_in_background,
+    error_of,
+    send_as_it_is,
+)
 from pipeline.dead_letters import dead_letter_headers
 from workshops.musinsa.kinds import UnstorableError
 
@@ -85,31 +91,16 @@ class DeadLetterQueue:
     def _send(self, producer: KafkaProducer, letter: Letter, partitions: int) -> FutureRecordMetadata:
         record, error = letter
         headers = dead_letter_headers(record, error, self._group)
-        try:
-            return producer.send(
-                self._topic,
-                partition=record.partition % partitions,
-                key=record.key,
-                value=NULL if record.value is None else record.value,
-                headers=[(name, content or b"") for name, content in headers],  # kafka-python takes no null
-                timestamp_ms=record.timestamp if record.timestamp >= 0 else None,
-            )
-        except ValueError as reason:  # the queue was recreated with fewer partitions
-            raise KafkaError(str(reason)) from reason
+        partition = record.partition % partitions
+        return send_as_it_is(
+            producer, self._topic, partition, record.key, record.value, headers, record.timestamp
+        )
 
     def _check(self, sent: Sequence[FutureRecordMetadata]) -> None:
-        errors = [error for future in sent if (error := _error_of(future))]
+        errors = [error for future in sent if (error := error_of(future))]
         # The final error is not always the first: other letters fail because of it.
         for error in errors:
             if isinstance(error, FINAL_ERRORS):
                 raise PipelineError(f"Topic {self._topic}: {describe(error)}") from error
         if errors:
             raise errors[0]
-
-
-def _error_of(future: FutureRecordMetadata) -> KafkaError | None:
-    try:
-        future.get(timeout=0)
-    except KafkaError as error:
-        return error
-    return None
