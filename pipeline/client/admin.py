@@ -213,7 +213,11 @@ class TopicIds:
         """
         self._admin = KafkaAdminClient(**connection_settings(servers))
         self._ids: dict[str, str] = {}
-        self.update(topics)
+        try:
+            self.update(topics)
+        except BaseException:
+            self.close()
+            raise
 
     def __getitem__(self, topic: str) -> str:
         """Return the id of a topic."""
