@@ -140,11 +140,16 @@ def _download(bundle: Bundle, target: Path, url: str) -> None:
 def _temporary_folder(parent: Path) -> Iterator[Path]:
     """A folder that is gone afterwards, even where threads that were left behind still write to it."""
     folder = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=parent))
+    threads_end = time.monotonic()
     try:
         yield folder
+    except BaseException:
+        threads_end = time.monotonic() + REMOVE_SECONDS
+        raise
     finally:
-        deadline = time.monotonic() + REMOVE_SECONDS
-        while folder.exists() and time.monotonic() < deadline:
+        shutil.rmtree(folder, ignore_errors=True)
+        while time.monotonic() < threads_end:  # a thread may make the folder again when its answer arrives
+            time.sleep(REMOVE_SECONDS / 50)
             shutil.rmtree(folder, ignore_errors=True)
 
 
