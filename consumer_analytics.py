@@ -46,13 +46,13 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object a line, nothing else")
     options = parser.parse_args()
     stop = Stop()
-    ensure_topics(options.bootstrap_servers, ANALYTICS_EVENTS)
-    report_outages(options.bootstrap_servers)
-    log.info(f"Reading {ANALYTICS_EVENTS} at {options.bootstrap_servers}; Ctrl-C to stop.")
+    ensure_topics(options.cluster, ANALYTICS_EVENTS)
+    report_outages(options.cluster)
+    log.info(f"Reading {ANALYTICS_EVENTS} at {options.cluster}; Ctrl-C to stop.")
 
     # 1. The consumer
     consumer = KafkaConsumer(
-        **connection_settings(options.bootstrap_servers),
+        **connection_settings(options.cluster),
         group_id=options.group,
         auto_offset_reset="earliest",  # a new group begins with the oldest event
         enable_auto_commit=False,  # we commit, after the events were printed
@@ -63,7 +63,7 @@ def main() -> None:
     if options.from_beginning:
         firsts = consumer.beginning_offsets(partitions_of(consumer, ANALYTICS_EVENTS))
         beginning = StartAt(consumer, firsts)
-    topic_ids = TopicIds(options.bootstrap_servers, [ANALYTICS_EVENTS])  # notices that it was recreated
+    topic_ids = TopicIds(options.cluster, [ANALYTICS_EVENTS])  # notices that it was recreated
     subscribe(consumer, ANALYTICS_EVENTS, listener=beginning)
 
     # 2. The loop: poll, print, commit

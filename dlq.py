@@ -12,6 +12,7 @@ from itertools import islice
 
 from kafka import KafkaConsumer, KafkaProducer
 
+from pipeline.cli.cluster import Cluster
 from pipeline.cli.process import PipelineError, Stop
 from pipeline.cli.status import Progress, log
 from pipeline.client.admin import ensure_topics
@@ -36,10 +37,10 @@ EXAMPLES = """
 """
 
 
-def open_queue(servers: str, stop: Stop) -> DeadLetterQueue:
+def open_queue(cluster: Cluster, stop: Stop) -> DeadLetterQueue:
     """Make the consumer that reads the queue; it belongs to no group and commits nothing."""
     consumer = KafkaConsumer(
-        **connection_settings(servers),
+        **connection_settings(cluster),
         enable_auto_commit=False,
         isolation_level="read_committed",  # a letter of a transaction that was aborted does not exist
         auto_offset_reset="earliest",
@@ -47,10 +48,10 @@ def open_queue(servers: str, stop: Stop) -> DeadLetterQueue:
     return DeadLetterQueue(PartitionReader(consumer), stop)
 
 
-def new_producer(servers: str) -> TransactionalProducer:
+def new_producer(cluster: Cluster) -> TransactionalProducer:
     """Make the producer that writes letters and the ledger of replays, in transactions."""
     producer = KafkaProducer(
-        **connection_settings(servers),
+        **connection_settings(cluster),
         transactional_id=TRANSACTIONAL_ID,
         transaction_timeout_ms=10_000,  # what a killed replay left open holds readers up that long
         delivery_timeout_ms=8_000,  # a letter that arrives later would come too late for its transaction
@@ -59,6 +60,7 @@ def new_producer(servers: str) -> TransactionalProducer:
         value_serializer=BytesOrNull(),  # a letter may have neither key nor value
         max_request_size=100 * 1024 * 1024,  # the topics decide which letter is too large
         batch_size=256 * 1024,
+        compression_type=cluster.compression,  # of --config; by default none (docs/scaling.md)
         linger_ms=1_000,  # a batch that is not full waits for the commit, which flushes: few large requests
         retry_backoff_ms=10,  # for 1 to 5 ms after a commit, the broker answers the next one "try again"
         metrics_enabled=False,  # nobody reads them
@@ -68,7 +70,7 @@ def new_producer(servers: str) -> TransactionalProducer:
 
 def list_letters(options: Namespace, stop: Stop) -> None:
     """Print a line for each letter, oldest first."""
-    letters = open_queue(options.bootstrap_servers, stop).letters(options.wanted)
+    letters = open_queue(options.cluster, stop).letters(options.wanted)
     printed = 0
     for letter in islice(letters, options.limit):
         print(as_json(letter) if options.json else as_line(letter))
@@ -80,14 +82,14 @@ def list_letters(options: Namespace, stop: Stop) -> None:
 def count_letters(options: Namespace, stop: Stop) -> None:
     """Print how many letters there are per source and reason."""
     statistics = Statistics()
-    for letter in open_queue(options.bootstrap_servers, stop).letters(options.wanted):
+    for letter in open_queue(options.cluster, stop).letters(options.wanted):
         statistics.add(letter)
     print(statistics.as_json() if options.json else statistics.as_text())
 
 
 def show_letter(options: Namespace, stop: Stop) -> None:
     """Print everything about the letter of one source record (several, if it failed in several groups)."""
-    letters = open_queue(options.bootstrap_servers, stop).letters(options.wanted)
+    letters = open_queue(options.cluster, stop).letters(options.wanted)
     found = [letter for letter in letters if options.place in (letter.place, letter.stored_at)]
     if not found:
         raise PipelineError(f"{ANALYTICS_DLQ} has no letter of {options.place}. See `python3 dlq.py list`.")
@@ -96,15 +98,15 @@ def show_letter(options: Namespace, stop: Stop) -> None:
 
 def replay(options: Namespace, stop: Stop) -> None:
     """Select letters, edit them, send a batch of them in a transaction, print, until all are done."""
-    servers = options.bootstrap_servers
-    queue = open_queue(servers, stop)
+    cluster = options.cluster
+    queue = open_queue(cluster, stop)
     # A new Replay ends one that still runs, and reads the ledger; so it comes before the selection.
-    sender = DryRun() if options.dry_run else Replay(servers, lambda: new_producer(servers), queue, stop)
+    sender = DryRun() if options.dry_run else Replay(cluster, lambda: new_producer(cluster), queue, stop)
     selection = Selection(queue.source_partitions(), options.max_attempts, stop)
     outgoing_letters = selection.select(queue.letters(options.wanted))
     if options.edit:
         outgoing_letters = selection.edit(outgoing_letters, options.edit)
-    log.info(f"Replaying {ANALYTICS_DLQ} at {servers}; Ctrl-C to stop.")
+    log.info(f"Replaying {ANALYTICS_DLQ} at {cluster}; Ctrl-C to stop.")
 
     progress = Progress("letters")
     rate = 0 if options.dry_run else options.rate
@@ -132,7 +134,7 @@ def main() -> None:
         __doc__, EXAMPLES, listing=list_letters, stats=count_letters, show=show_letter, replay=replay
     )
     stop = Stop()
-    ensure_topics(options.bootstrap_servers, ANALYTICS_DLQ, *SOURCE_TOPICS.values())
+    ensure_topics(options.cluster, ANALYTICS_DLQ, *SOURCE_TOPICS.values())
     options.run(options, stop)
 
 

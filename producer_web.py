@@ -55,13 +55,14 @@ def main() -> None:
     """Send web events until --count is reached or a stop is requested."""
     options = producer_parser(__doc__, EXAMPLES).parse_args()
     stop = Stop()
-    ensure_topics(options.bootstrap_servers, WEB_EVENTS)
-    report_outages(options.bootstrap_servers)
-    log.info(f"Sending to {WEB_EVENTS} at {options.bootstrap_servers}; Ctrl-C to stop.")
+    ensure_topics(options.cluster, WEB_EVENTS)
+    report_outages(options.cluster)
+    log.info(f"Sending to {WEB_EVENTS} at {options.cluster}; Ctrl-C to stop.")
 
     # 1. The producer. By default it is idempotent: a retry of the client never stores an event twice.
     producer = KafkaProducer(
-        **connection_settings(options.bootstrap_servers),
+        **connection_settings(options.cluster),
+        compression_type=options.cluster.compression,  # of --config; by default none
         linger_ms=5,  # events of the same 5 ms share a request
         # Wait for an unreachable broker as long as it takes: after one record has expired, kafka-python
         # 3.0.12 sends nothing more. wait_for_room() limits the events in flight meanwhile.

@@ -18,6 +18,7 @@ import uuid
 from kafka import KafkaConsumer, KafkaProducer
 from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
+from pipeline.cli.cluster import Cluster
 from pipeline.cli.options import option_parser
 from pipeline.cli.printing import Printer
 from pipeline.cli.process import Stop, collect_garbage_seldom
@@ -42,10 +43,10 @@ EXAMPLES = """
 """
 
 
-def new_consumer(servers: str, group: str) -> KafkaConsumer:
+def new_consumer(cluster: Cluster, group: str) -> KafkaConsumer:
     """Make the consumer that reads both topics."""
     return KafkaConsumer(
-        **connection_settings(servers),
+        **connection_settings(cluster),
         group_id=group,
         auto_offset_reset="earliest",  # a new group begins with the oldest event
         enable_auto_commit=False,  # offsets are committed in the transaction, with what became of the events
@@ -60,10 +61,10 @@ def new_consumer(servers: str, group: str) -> KafkaConsumer:
     )
 
 
-def new_producer(servers: str, transactional_id: str) -> KafkaProducer:
+def new_producer(cluster: Cluster, transactional_id: str) -> KafkaProducer:
     """Make the producer that writes both outputs and the consumer's offsets, in transactions."""
     return KafkaProducer(
-        **connection_settings(servers),
+        **connection_settings(cluster),
         transactional_id=transactional_id,  # implies an idempotent producer with acks="all"
         transaction_timeout_ms=10_000,  # then Kafka aborts what a killed processor left open; readers wait
         delivery_timeout_ms=8_000,  # a record not delivered by then fails, in time for its transaction
@@ -72,6 +73,7 @@ def new_producer(servers: str, transactional_id: str) -> KafkaProducer:
         value_serializer=BytesOrNull(),  # a dead letter may have neither key nor value
         max_request_size=100 * 1024 * 1024,  # the topics decide what is too large (max.message.bytes)
         batch_size=256 * 1024,
+        compression_type=cluster.compression,  # of --config; by default none (docs/scaling.md)
         linger_ms=1_000,  # a batch that is not full waits for the commit, which flushes: few large requests
         retry_backoff_ms=10,
         metrics_enabled=False,
@@ -81,19 +83,19 @@ def new_producer(servers: str, transactional_id: str) -> KafkaProducer:
 def main() -> None:
     """Poll both topics, normalize, route, commit, print, until Ctrl-C."""
     options = option_parser(__doc__, EXAMPLES, group=PROCESSOR_GROUP).parse_args()
-    servers, stop = options.bootstrap_servers, Stop()
+    cluster, stop = options.cluster, Stop()
     if not is_restart():  # After a hang, a watchdog restarts this process: then poll() waits for the broker
-        ensure_topics(servers, *NORMALIZERS, ANALYTICS_EVENTS, ANALYTICS_DLQ)
-    report_outages(servers)
-    log.info(f"Processing {' and '.join(NORMALIZERS)} at {servers}; Ctrl-C to stop.")
+        ensure_topics(cluster, *NORMALIZERS, ANALYTICS_EVENTS, ANALYTICS_DLQ)
+    report_outages(cluster)
+    log.info(f"Processing {' and '.join(NORMALIZERS)} at {cluster}; Ctrl-C to stop.")
 
     # An id of this process alone. When this process recreates its producer after an error, Kafka aborts what
     # the producer before left open, and rejects what that one may still send.
     transactional_id = f"{options.group}-{socket.gethostname()}-{uuid.uuid4()}"
     exactly_once = ExactlyOnce(
-        servers,
-        lambda: new_consumer(servers, options.group),
-        lambda: new_producer(servers, transactional_id),
+        cluster,
+        lambda: new_consumer(cluster, options.group),
+        lambda: new_producer(cluster, transactional_id),
         sources=NORMALIZERS,
         outputs=(ANALYTICS_EVENTS, ANALYTICS_DLQ),
         stop=stop,

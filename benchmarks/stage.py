@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 import producer_purchase
 import producer_web
+from pipeline.cli.cluster import Cluster
 from pipeline.cli.process import PipelineError
 from pipeline.client.admin import admin_client, ensure_topics
 from pipeline.topics import (
@@ -75,7 +76,7 @@ class Stage:
         self.group = self.prefix + PROCESSOR_GROUP
         outputs = [self.prefix + name for name in (ANALYTICS_EVENTS, ANALYTICS_DLQ)]
         self._topics = [self.prefix + name for name in (WEB_EVENTS, PURCHASE_EVENTS)] + outputs
-        ensure_topics(servers, *self._topics, outputs=outputs)
+        ensure_topics(Cluster(servers), *self._topics, outputs=outputs)
         common = {"bootstrap.servers": servers, "log_level": 3}  # errors; each rebalance is a warning
         self._loader = Producer(
             common
@@ -103,7 +104,7 @@ class Stage:
         """Delete the topics."""
         self._reader.close()
         self._offsets.close()
-        with admin_client(self.servers) as admin:
+        with admin_client(Cluster(self.servers)) as admin:
             admin.delete_topics(self._topics)
 
     def load(self, events: Sequence[Event]) -> float:
@@ -148,7 +149,7 @@ class Stage:
             PipelineError: not in that time.
         """
         deadline = time.monotonic() + seconds
-        with admin_client(self.servers) as admin:
+        with admin_client(Cluster(self.servers)) as admin:
             while time.monotonic() < deadline:
                 group = admin.describe_groups([self.group])[self.group]
                 if group["group_state"] == "Stable" and len(group["members"]) == number:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Sequence
 from kafka import KafkaConsumer, KafkaProducer
 from kafka.consumer.fetcher import ConsumerRecord
 
+from pipeline.cli.cluster import Cluster
 from pipeline.cli.options import SERVERS_VARIABLE, option_parser, whole_number
 from pipeline.cli.process import PipelineError, Stop
 from pipeline.client.consuming import subscribe
@@ -38,7 +39,7 @@ class NoTransactions:
 
     def __init__(
         self,
-        servers: str,
+        cluster: Cluster,
         new_consumer: Callable[[], KafkaConsumer],
         new_producer: Callable[[], KafkaProducer],
         sources: Collection[str],
@@ -47,14 +48,14 @@ class NoTransactions:
     ) -> None:
         """Take the arguments of ExactlyOnce, but connect with clients of our own."""
         self._consumer = KafkaConsumer(
-            **connection_settings(servers),
+            **connection_settings(cluster),
             group_id=f"benchmark-{uuid.uuid4()}",
             auto_offset_reset="earliest",
             metrics_enabled=False,
         )
         subscribe(self._consumer, *sources)
         self._producer = KafkaProducer(
-            **connection_settings(servers), batch_size=256 * 1024, linger_ms=1_000, metrics_enabled=False
+            **connection_settings(cluster), batch_size=256 * 1024, linger_ms=1_000, metrics_enabled=False
         )
 
     def __enter__(self) -> "NoTransactions":
@@ -130,7 +131,7 @@ def main() -> None:
         return
 
     environment = os.environ | {
-        SERVERS_VARIABLE: options.bootstrap_servers,
+        SERVERS_VARIABLE: options.cluster,
         "TOPIC_PREFIX": f"benchmark-{uuid.uuid4().hex[:8]}-",
     }
 

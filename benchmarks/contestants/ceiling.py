@@ -17,9 +17,9 @@ from stream_processor import new_consumer, new_producer
 def main() -> None:
     """Copy until the process is ended."""
     options = contestant_parser(__doc__, "ceiling").parse_args()
-    consumer = new_consumer(options.bootstrap_servers, options.group)
+    consumer = new_consumer(options.cluster, options.group)
     subscribe(consumer, *SOURCES)
-    producer = new_producer(options.bootstrap_servers, transactional_id(options.group))
+    producer = new_producer(options.cluster, transactional_id(options.group))
     producer.init_transactions()
     collect_garbage_seldom()
     while True:

@@ -3,12 +3,46 @@
 import argparse
 import os
 from collections.abc import Callable
+from typing import Any
 
+from pipeline.cli.cluster import Cluster, read_cluster
 from pipeline.cli.status import add_log_level
 
 DEFAULT_SERVERS = "localhost:9092"
 SERVERS_VARIABLE = "KAFKA_BOOTSTRAP_SERVERS"
+CONFIG_VARIABLE = "KAFKA_CLIENT_CONFIG"
 SLOWEST_RATE = 0.001
+
+
+class OptionParser(argparse.ArgumentParser):
+    """A parser with the options of add_connection(); its result has the Cluster that they name."""
+
+    def parse_args(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401, argparse's
+        """Parse the command line, and read the file of --config."""
+        parsed = super().parse_args(*arguments, **options)
+        try:
+            parsed.cluster = choose_cluster(parsed.bootstrap_servers, parsed.config)
+        except ValueError as error:
+            self.error(str(error))
+        return parsed
+
+
+def choose_cluster(servers: str | None = None, config_file: str | None = None) -> Cluster:
+    """Return the cluster that options and environment name.
+
+    Args:
+        servers: of --bootstrap-servers; else those of the file count, or $KAFKA_BOOTSTRAP_SERVERS.
+        config_file: of --config; else $KAFKA_CLIENT_CONFIG.
+
+    Raises:
+        ValueError: the file or the servers can't be used.
+    """
+    config_file = config_file or os.environ.get(CONFIG_VARIABLE)
+    cluster = read_cluster(
+        config_file, servers, _servers(os.environ.get(SERVERS_VARIABLE) or DEFAULT_SERVERS)
+    )
+    parse_servers(cluster.servers)
+    return cluster
 
 
 def option_parser(description: str, examples: str, group: str | None = None) -> argparse.ArgumentParser:
@@ -19,12 +53,12 @@ def option_parser(description: str, examples: str, group: str | None = None) -> 
         examples: command lines for --help, one a line.
         group: the default of the option --group; None for a script without it.
     """
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         description=description,
         epilog="examples:\n" + "".join(f"  {line.strip()}\n" for line in examples.strip().splitlines()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_servers(parser, default=os.environ.get(SERVERS_VARIABLE) or DEFAULT_SERVERS)
+    add_connection(parser)
     add_log_level(parser)
     if group is not None:
         parser.add_argument(
@@ -114,19 +148,25 @@ def _number(text: str) -> float:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number") from error
 
 
-def add_servers(parser: argparse.ArgumentParser, default: str) -> None:
-    """Add the option --bootstrap-servers.
+def add_connection(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    """Add the options --bootstrap-servers and --config.
 
     Args:
-        parser: the parser to add it to.
-        default: the value where the option is missing.
+        parser: the parser to add them to.
+        default: argparse.SUPPRESS where the options may stand before a command, too.
     """
     parser.add_argument(
         "--bootstrap-servers",
         type=_servers_option,
         default=default,
         metavar="HOST:PORT[,HOST:PORT]",
-        help=f"the brokers (default: ${SERVERS_VARIABLE}, else {DEFAULT_SERVERS})",
+        help=f"the brokers (default: those of --config, else ${SERVERS_VARIABLE}, else {DEFAULT_SERVERS})",
+    )
+    parser.add_argument(
+        "--config",
+        default=default,
+        metavar="FILE",
+        help=f"client properties: TLS, user and password (default: ${CONFIG_VARIABLE}; docs/security.md)",
     )
 
 
@@ -152,9 +192,13 @@ def parse_servers(text: str) -> list[tuple[str, int]]:
     return parsed
 
 
+def _servers(text: str) -> str:
+    parse_servers(text)
+    return text.replace(" ", "")
+
+
 def _servers_option(text: str) -> str:
     try:
-        parse_servers(text)
+        return _servers(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
-    return text.replace(" ", "")

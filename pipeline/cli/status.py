@@ -15,25 +15,40 @@ from typing import TextIO
 
 REFRESH_SECONDS = 0.5
 CLEAR_LINE = "\r\033[K"
+HIDDEN = "[hidden]"
 LEVELS = ("debug", "info", "warning", "error")
 # For a parent process that shows our lines on a terminal, under our name: bare lines, through its pipe.
 BARE_LINES_VARIABLE = "BARE_STATUS_LINES"
 
 log = logging.getLogger("pipeline")
+_secrets: set[str] = set()
 
 
 class _StatusHandler(logging.StreamHandler):  # type: ignore[type-arg]  # not subscriptable when it runs
     """Writes each line in one piece: other threads and processes write to the same stderr."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line; it takes the place of a Progress."""
+        """Return the line, without secrets; it takes the place of a Progress."""
         line = super().format(record)
+        for secret in _secrets:
+            line = line.replace(secret, HIDDEN)
         return f"{CLEAR_LINE}{line}" if Progress.on_screen else line
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Ignore a terminal that was closed; anything else is an error of ours."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handleError(record)
+
+
+def hide(secret: str) -> None:
+    """Print this secret in no status line; a library may log what it sends.
+
+    Args:
+        secret: a password or a token; an empty text is none.
+    """
+    if secret:
+        in_bytes = repr(secret.encode())[2:-1]  # as a request is logged
+        _secrets.update({secret, in_bytes})
 
 
 def _ours_or_debug(record: logging.LogRecord) -> bool:

@@ -14,8 +14,10 @@ from kafka.errors import (
     for_code,
 )
 
+from pipeline.cli.cluster import Cluster
 from pipeline.cli.process import PipelineError
 from pipeline.client.health import reason_for_silence
+from pipeline.client.refusals import ConnectionRefused
 from pipeline.client.settings import CONNECT_SECONDS, TOPIC_SECONDS, connection_settings
 from pipeline.topics import OUTPUT_TOPICS, PARTITIONS
 
@@ -28,31 +30,33 @@ SIZE_LIMIT = "max.message.bytes"
 OUTPUT_SIZE_LIMIT = 10 * 1024 * 1024
 
 
-def admin_client(servers: str) -> KafkaAdminClient:
+def admin_client(cluster: Cluster) -> KafkaAdminClient:
     """Connect an admin client.
 
     Args:
-        servers: bootstrap servers.
+        cluster: where Kafka is, and how to connect.
 
     Raises:
         PipelineError: no broker answers within CONNECT_SECONDS.
     """
     try:
-        return KafkaAdminClient(**connection_settings(servers))
+        return KafkaAdminClient(**connection_settings(cluster))
+    except ConnectionRefused as error:
+        raise PipelineError(str(error)) from error
     except (KafkaConnectionError, KafkaTimeoutError, OSError, ValueError) as error:
-        reason, next_step = reason_for_silence(servers)
+        reason, next_step = reason_for_silence(cluster)
         raise PipelineError(
-            f"No Kafka answers at {servers} (tried for {CONNECT_SECONDS:.0f} s: {reason}). {next_step}"
+            f"No Kafka answers at {cluster} (tried for {CONNECT_SECONDS:.0f} s: {reason}). {next_step}"
         ) from error
 
 
 def ensure_topics(
-    servers: str, *topics: str, partitions: int = PARTITIONS, outputs: Collection[str] = OUTPUT_TOPICS
+    cluster: Cluster, *topics: str, partitions: int = PARTITIONS, outputs: Collection[str] = OUTPUT_TOPICS
 ) -> None:
     """Create the topics that are missing, and raise the size limit of outputs.
 
     Args:
-        servers: bootstrap servers.
+        cluster: where Kafka is, and how to connect.
         topics: their names.
         partitions: the number of partitions of a topic that is missing.
         outputs: those of the topics whose records are larger than the source records they came from.
@@ -60,7 +64,7 @@ def ensure_topics(
     Raises:
         PipelineError: no broker answers, or it refuses.
     """
-    with admin_client(servers) as admin:
+    with admin_client(cluster) as admin:
         missing = set(topics) - set(admin.list_topics())
         if missing:
             create_topics(admin, missing, partitions)
@@ -134,18 +138,18 @@ def _raise_size_limit(admin: KafkaAdminClient, outputs: Iterable[str]) -> None:
             admin.alter_configs([ConfigResource("TOPIC", topic, {SIZE_LIMIT: str(OUTPUT_SIZE_LIMIT)})])
 
 
-def ensure_compacted_topic(servers: str, topic: str) -> None:
+def ensure_compacted_topic(cluster: Cluster, topic: str) -> None:
     """Create a topic with one partition that keeps the last record of each key for ever, or make it one.
 
     Args:
-        servers: bootstrap servers.
+        cluster: where Kafka is, and how to connect.
         topic: its name.
 
     Raises:
         PipelineError: no broker answers, or it refuses.
     """
     settings = {"cleanup.policy": "compact"}
-    with admin_client(servers) as admin:
+    with admin_client(cluster) as admin:
         if create_topics(admin, [topic], partitions=1, settings=settings):
             return
         resource = ConfigResource("TOPIC", topic)
@@ -171,20 +175,20 @@ def topic_ids(admin: KafkaAdminClient, topics: Iterable[str]) -> dict[str, str]:
     return {topic["name"]: "" if topic["error_code"] else str(topic["topic_id"]) for topic in described}
 
 
-def topics_of_old_format(servers: str, topics: Iterable[str]) -> list[str]:
+def topics_of_old_format(cluster: Cluster, topics: Iterable[str]) -> list[str]:
     """Return those of the topics whose records have a format from before transactions (KIP-98, Kafka 0.11).
 
     Only brokers before Kafka 4 have the setting; they answer a transactional record with an unknown error.
 
     Args:
-        servers: bootstrap servers.
+        cluster: where Kafka is, and how to connect.
         topics: their names.
 
     Raises:
         KafkaError: the broker is unreachable, or refuses.
     """
     resources = [ConfigResource("TOPIC", topic) for topic in topics]
-    with KafkaAdminClient(**connection_settings(servers)) as admin:
+    with KafkaAdminClient(**connection_settings(cluster)) as admin:
         described = admin.describe_configs(resources, config_filter="all").get("topic", {})
     return sorted(
         topic
@@ -201,17 +205,17 @@ class TopicIds:
     are the old topic's.
     """
 
-    def __init__(self, servers: str, topics: Iterable[str]) -> None:
+    def __init__(self, cluster: Cluster, topics: Iterable[str]) -> None:
         """Remember the ids that the topics have now; so ask before the consumer asks for its offsets.
 
         Args:
-            servers: bootstrap servers.
+            cluster: where Kafka is, and how to connect.
             topics: their names.
 
         Raises:
             KafkaError: the broker is unreachable, or does not know one of the topics.
         """
-        self._admin = KafkaAdminClient(**connection_settings(servers))
+        self._admin = KafkaAdminClient(**connection_settings(cluster))
         self._ids: dict[str, str] = {}
         try:
             self.update(topics)

@@ -28,7 +28,7 @@ def main() -> None:
         help="number of brokers with a replica (default: %(default)s)",
     )  # fmt: skip
     options = parser.parse_args()
-    with admin_client(options.bootstrap_servers) as admin:
+    with admin_client(options.cluster) as admin:
         if not create_topics(admin, [options.name], options.partitions, options.replication):
             raise PipelineError(f"Topic {options.name} exists already.")
     print(

@@ -17,6 +17,7 @@ from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import KafkaConnectionError, KafkaError, UnknownError
 from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata, TopicPartition
 
+from pipeline.cli.cluster import Cluster
 from pipeline.cli.process import PipelineError, Stop
 from pipeline.cli.status import log
 from pipeline.client.admin import TopicIds, topics_of_old_format
@@ -40,7 +41,7 @@ class _Clients:
 
     def __init__(
         self,
-        servers: str,
+        cluster: Cluster,
         new_consumer: Callable[[], KafkaConsumer],
         new_producer: Callable[[], KafkaProducer],
         sources: Collection[str],
@@ -59,7 +60,7 @@ class _Clients:
             )
             self.partitions = {topic: count_partitions(self.consumer, topic) for topic in outputs}
             subscribe(self.consumer, *sources)
-            self.topic_ids = TopicIds(servers, sources)  # before the first poll() asks for offsets
+            self.topic_ids = TopicIds(cluster, sources)  # before the first poll() asks for offsets
             self._open.callback(close_in_background, self.topic_ids.close)
             self.producer = TransactionalProducer(new_producer())
             self._open.callback(self.producer.close)
@@ -108,7 +109,7 @@ class ExactlyOnce:
 
     def __init__(
         self,
-        servers: str,
+        cluster: Cluster,
         new_consumer: Callable[[], KafkaConsumer],
         new_producer: Callable[[], KafkaProducer],
         sources: Collection[str],
@@ -118,7 +119,7 @@ class ExactlyOnce:
         """Describe the work; the first poll() connects.
 
         Args:
-            servers: bootstrap servers, to check whether a broker is reachable.
+            cluster: where Kafka is; also asked whether a broker is reachable.
             new_consumer: makes a consumer of the group whose offsets are committed, without a subscription.
             new_producer: makes a transactional producer, see TransactionalProducer. Its transactional id must
                 stay the same for the life of the process: a recreated producer then aborts what the one
@@ -127,14 +128,14 @@ class ExactlyOnce:
             outputs: topics that send() accepts.
             stop: ends the waiting for a broker that is unreachable.
         """
-        self._servers = servers
+        self._cluster = cluster
         self._new_consumer, self._new_producer = new_consumer, new_producer
         self._sources, self._outputs = sources, outputs
         self._stop = stop
         self._watchdog = Watchdog(
             HANG_SECONDS,
             restart_process,
-            ready=lambda: answers(servers, seconds=5) and not stop.requested,
+            ready=lambda: answers(cluster, seconds=5) and not stop.requested,
         )
         self._clients: _Clients | None = None
         self._batch: _Batch | None = None
@@ -223,10 +224,10 @@ class ExactlyOnce:
 
     def _connect(self) -> _Clients:
         # Check the port first: a client that waits for a broker does not notice Ctrl-C.
-        if not any_open(self._servers):
-            raise KafkaConnectionError(f"no broker listens at {self._servers}")
+        if not any_open(self._cluster):
+            raise KafkaConnectionError(f"no broker listens at {self._cluster}")
         gc.collect()  # clients that failed are reference cycles, which hold all that they had fetched
-        return _Clients(self._servers, self._new_consumer, self._new_producer, self._sources, self._outputs)
+        return _Clients(self._cluster, self._new_consumer, self._new_producer, self._sources, self._outputs)
 
     def _recover_from(self, error: KafkaError) -> None:
         """The one answer to any error: close both clients; the next poll() recreates them."""
@@ -244,7 +245,7 @@ class ExactlyOnce:
     def _stop_at_an_old_format(self, error: UnknownError) -> None:
         """A broker says no more than "unknown error" of a topic that can't have transactions, for ever."""
         with suppress(KafkaError):
-            if old := topics_of_old_format(self._servers, self._outputs):
+            if old := topics_of_old_format(self._cluster, self._outputs):
                 raise PipelineError(
                     f"Topic {' and '.join(old)}: its message.format.version is from before Kafka 0.11, which "
                     "has no transactions. Raise it (kafka-configs --alter, or log.message.format.version of "

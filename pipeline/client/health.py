@@ -9,6 +9,7 @@ import time
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
+from pipeline.cli.cluster import Cluster
 from pipeline.cli.options import parse_servers
 from pipeline.cli.status import log
 from pipeline.client.settings import connection_settings
@@ -23,29 +24,29 @@ START_ONE = (
     "or name another with --bootstrap-servers."
 )
 NAME_ANOTHER = "Name another with --bootstrap-servers."
-NAME_PLAIN = "Name a listener without TLS and password with --bootstrap-servers."
+SET_PROTOCOL = "Set security.protocol in the file of --config (docs/security.md), or name another listener with --bootstrap-servers."
 
 
-def answers(servers: str, seconds: float) -> bool:
+def answers(cluster: Cluster, seconds: float) -> bool:
     """Return whether a Kafka broker answers.
 
     Args:
-        servers: bootstrap servers.
+        cluster: where Kafka is, and how to connect.
         seconds: how long to try.
     """
-    if not any_open(servers):
+    if not any_open(cluster):
         return False
     try:
-        settings = connection_settings(servers) | {"bootstrap_timeout_ms": int(seconds * 1000)}
+        settings = connection_settings(cluster) | {"bootstrap_timeout_ms": int(seconds * 1000)}
         KafkaAdminClient(**settings).close()
     except (KafkaError, OSError):
         return False
     return True
 
 
-def any_open(servers: str) -> bool:
+def any_open(cluster: Cluster) -> bool:
     """Return whether anything listens on the port of at least one of the bootstrap servers."""
-    return any(is_open(*server) for server in parse_servers(servers))
+    return any(is_open(*server) for server in parse_servers(cluster.servers))
 
 
 def is_open(host: str, port: int) -> bool:
@@ -57,16 +58,16 @@ def is_open(host: str, port: int) -> bool:
     return True
 
 
-def reason_for_silence(servers: str) -> tuple[str, str]:
-    """Find out why the first of the bootstrap servers does not answer as a Kafka that takes anybody.
+def reason_for_silence(cluster: Cluster) -> tuple[str, str]:
+    """Find out why the first of the bootstrap servers does not answer as a Kafka that takes this client.
 
     Args:
-        servers: bootstrap servers.
+        cluster: where Kafka is, and how to connect.
 
     Returns:
         The reason, and what to do next.
     """
-    host, port = parse_servers(servers)[0]
+    host, port = parse_servers(cluster.servers)[0]
     try:
         socket.create_connection((host, port), timeout=1).close()
     except socket.gaierror:
@@ -79,10 +80,14 @@ def reason_for_silence(servers: str) -> tuple[str, str]:
     if answer is None:
         return f"port {port} is open, but nothing answers there; it may be starting, or hang", NAME_ANOTHER
     if answer[4:8] == CORRELATION_ID:
-        return f"the Kafka on port {port} asks for a password (SASL), or is still starting", NAME_PLAIN
-    if _speaks_tls(host, port):
-        return f"port {port} speaks TLS", NAME_PLAIN
-    return f"what listens on port {port} does not speak Kafka", NAME_ANOTHER
+        if cluster.security.tls:
+            return f"the Kafka on port {port} speaks no TLS, or is still starting", SET_PROTOCOL
+        return f"the Kafka on port {port} asks for a password (SASL), or is still starting", SET_PROTOCOL
+    if not _speaks_tls(host, port):
+        return f"what listens on port {port} does not speak Kafka", NAME_ANOTHER
+    if cluster.security.tls:
+        return f"port {port} speaks TLS, but no Kafka answers that takes this client", SET_PROTOCOL
+    return f"port {port} speaks TLS", SET_PROTOCOL
 
 
 def _speaks_tls(host: str, port: int) -> bool:
@@ -114,23 +119,23 @@ def _ask_for_versions(host: str, port: int) -> bytes | None:
         return b""
 
 
-def report_outages(servers: str) -> None:
+def report_outages(cluster: Cluster) -> None:
     """Report from now on when Kafka becomes unreachable, and when it is reachable again.
 
     The clients wait without a word, and four silent terminals explain nothing.
 
     Args:
-        servers: bootstrap servers.
+        cluster: where Kafka is, and how to connect.
     """
-    threading.Thread(target=_watch, args=(servers,), name="outages", daemon=True).start()
+    threading.Thread(target=_watch, args=(cluster,), name="outages", daemon=True).start()
 
 
-def _watch(servers: str) -> None:
+def _watch(cluster: Cluster) -> None:
     unreachable = False
     while True:
         time.sleep(LOOK_EVERY_SECONDS)
-        before, unreachable = unreachable, not any_open(servers)
+        before, unreachable = unreachable, not any_open(cluster)
         if unreachable and not before:
-            log.warning(f"Kafka at {servers} is unreachable; waiting for it.")
+            log.warning(f"Kafka at {cluster} is unreachable; waiting for it.")
         elif before and not unreachable:
-            log.info(f"Kafka at {servers} is reachable again.")
+            log.info(f"Kafka at {cluster} is reachable again.")

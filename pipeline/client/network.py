@@ -1,16 +1,29 @@
-"""The network part of kafka-python's clients; this one tolerates a vanished broker and leaves no thread."""
+"""The network part of kafka-python's clients.
 
+This one tolerates a vanished broker, leaves no thread, says why a broker refuses it, and uses a changed
+certificate or password from its next connection on.
+"""
+
+from contextlib import suppress
 from typing import Any
 
 from kafka.errors import KafkaError, NodeNotReadyError, UnknownBrokerIdError
 from kafka.net.compat import KafkaNetClient
+from kafka.net.connection import KafkaConnection
 from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
 
+from pipeline.cli.cluster import OAUTHBEARER, Cluster, Security
 from pipeline.client.records import read_any_header_name
+from pipeline.client.refusals import ConnectionRefused, refusal_of
 
 
 class _Connections(KafkaConnectionManager):  # type: ignore[misc]  # the client has no types
+    def __init__(self, net: NetworkSelector, cluster: Cluster, **settings: Any) -> None:  # noqa: ANN401
+        super().__init__(net, **settings)
+        self._of_cluster = cluster
+        self._refusal: ConnectionRefused | None = None
+
     def bootstrap(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401
         """Connect for the first time; close everything where that fails.
 
@@ -30,6 +43,8 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc]  # the client 
         raises an error then that no caller expects: a fetch counts as in flight for ever, and records that
         were fetched before it are dropped; a producer's thread sends nothing any more, to any broker.
         """
+        if self._refusal and self.cluster.is_bootstrap(node_id):
+            raise self._refusal  # kafka-python would try the same password until its time-out
         try:
             return super().get_connection(node_id, *arguments, **options)
         except UnknownBrokerIdError as error:
@@ -37,12 +52,35 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc]  # the client 
             self.cluster.request_update()
             raise NodeNotReadyError(node_id) from error
 
+    async def _connect(self, node: Any, conn: KafkaConnection, *arguments: Any, **options: Any) -> None:  # noqa: ANN401
+        security = self._of_cluster.security_now()
+        conn.config.update(_credentials(security))
+        if security.tls:
+            with suppress(OSError):  # the files are just being replaced; those of before may still do
+                self.config["ssl_context"] = security.tls_context()
+        await super()._connect(node, conn, *arguments, **options)
+        error = conn.init_future.exception if conn.init_future.failed() else None
+        self._refusal = refusal_of(error, f"{node.host}:{node.port}", self._of_cluster, security)
+
 
 class Network(KafkaNetClient):  # type: ignore[misc]
     """The value of a client's option `kafka_client`."""
 
-    def __init__(self, **settings: Any) -> None:  # noqa: ANN401
-        """Take the settings of the client."""
+    def __init__(self, cluster: Cluster, **settings: Any) -> None:  # noqa: ANN401
+        """Take the settings of the client, and where and how it connects."""
         read_any_header_name()
         selector = NetworkSelector(**settings)
-        super().__init__(selector, _Connections(selector, **settings))
+        super().__init__(selector, _Connections(selector, cluster, **settings))
+
+
+def _credentials(security: Security) -> dict[str, Any]:
+    """Return kafka-python's settings for SASL."""
+    if security.mechanism == OAUTHBEARER:
+        from pipeline.client.oauth import token_provider  # needs requirements/oauth.txt
+
+        return {"sasl_mechanism": OAUTHBEARER, "sasl_oauth_token_provider": token_provider(security)}
+    return {
+        "sasl_mechanism": security.mechanism,
+        "sasl_plain_username": security.user,
+        "sasl_plain_password": security.password,
+    }

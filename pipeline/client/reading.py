@@ -8,6 +8,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import CorruptRecordError
 
+from pipeline.cli.cluster import Cluster
 from pipeline.cli.process import PipelineError
 from pipeline.client.consuming import count_partitions, partitions_of
 from pipeline.client.settings import connection_settings
@@ -110,15 +111,15 @@ class PartitionReader:
 class Tail:
     """Reads what is committed to topics from now on."""
 
-    def __init__(self, servers: str, *topics: str) -> None:
+    def __init__(self, cluster: Cluster, *topics: str) -> None:
         """Remember where the topics end now.
 
         Args:
-            servers: bootstrap servers.
+            cluster: where Kafka is, and how to connect.
             topics: their names.
         """
         self._consumer = KafkaConsumer(
-            **connection_settings(servers), enable_auto_commit=False, isolation_level="read_committed"
+            **connection_settings(cluster), enable_auto_commit=False, isolation_level="read_committed"
         )
         self._partitions = partitions_of(self._consumer, *topics)
         self._consumer.assign(self._partitions)
@@ -144,15 +145,15 @@ class Tail:
 class GroupOffsets:
     """The committed offsets of a consumer group, seen from outside."""
 
-    def __init__(self, servers: str, group: str) -> None:
+    def __init__(self, cluster: Cluster, group: str) -> None:
         """Connect.
 
         Args:
-            servers: bootstrap servers.
+            cluster: where Kafka is, and how to connect.
             group: its name.
         """
         self._consumer = KafkaConsumer(
-            **connection_settings(servers), group_id=group, enable_auto_commit=False
+            **connection_settings(cluster), group_id=group, enable_auto_commit=False
         )
 
     def reached(self, topic: str, ends: dict[int, int]) -> bool:

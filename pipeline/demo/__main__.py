@@ -19,6 +19,7 @@ from datetime import datetime, timezone
 
 import msgspec
 
+from pipeline.cli.cluster import Cluster
 from pipeline.cli.options import SERVERS_VARIABLE, whole_number
 from pipeline.cli.process import PipelineError, Stop
 from pipeline.cli.status import add_log_level, log
@@ -60,7 +61,7 @@ def run_scripts(servers: str, count: int | None, stop: Stop, options: Sequence[s
     """
     sent: list[SentEvent] = []
     all_sent = threading.Event()
-    summary = RunSummary(servers)
+    summary = RunSummary(Cluster(servers))
     scripts: list[Script] = []
     with stopped_at_the_end(scripts, stop):
         for name in (PROCESSOR, CONSUMER):
@@ -159,8 +160,8 @@ def _start_kafka() -> Broker:
         PipelineError: there is none.
     """
     kafka = broker.ready(broker.choose())
-    log.info(f"Kafka at {kafka.servers} ({kafka.how})")
-    ensure_topics(kafka.servers, WEB_EVENTS, PURCHASE_EVENTS, ANALYTICS_EVENTS, ANALYTICS_DLQ)
+    log.info(f"Kafka at {Cluster(kafka.servers)} ({kafka.how})")
+    ensure_topics(Cluster(kafka.servers), WEB_EVENTS, PURCHASE_EVENTS, ANALYTICS_EVENTS, ANALYTICS_DLQ)
     return kafka
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from pipeline.cli.cluster import Cluster
 from pipeline.cli.process import Stop
 from pipeline.client.producing import SentEvent
 from pipeline.client.reading import GroupOffsets, Tail
@@ -90,15 +91,15 @@ class Account:
 class RunSummary:
     """Reads what comes to analytics-events and analytics-dlq from the moment it is made."""
 
-    def __init__(self, servers: str) -> None:
+    def __init__(self, cluster: Cluster) -> None:
         """Remember where both topics end now.
 
         Args:
-            servers: bootstrap servers.
+            cluster: where Kafka is, and how to connect.
         """
         self.account = Account()
-        self._servers = servers
-        self._tail = Tail(servers, ANALYTICS_EVENTS, ANALYTICS_DLQ)
+        self._cluster = cluster
+        self._tail = Tail(cluster, ANALYTICS_EVENTS, ANALYTICS_DLQ)
         self._ends: dict[int, int] = {}  # of analytics-events, as far as read
 
     def follow(self, sent: Sequence[SentEvent], all_sent: threading.Event, group: str, stop: Stop) -> bool:
@@ -135,7 +136,7 @@ class RunSummary:
             self._read()
 
     def _wait_for_group(self, group: str, stop: Stop) -> bool:
-        offsets = GroupOffsets(self._servers, group)
+        offsets = GroupOffsets(self._cluster, group)
         give_up = time.monotonic() + GROUP_SECONDS
         while not offsets.reached(ANALYTICS_EVENTS, self._ends):
             if time.monotonic() > give_up or stop.wait(CHECK_SECONDS):

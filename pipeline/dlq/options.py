@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from pipeline.cli.options import add_servers, option_parser, rate, whole_number
+from pipeline.cli.options import add_connection, option_parser, rate, whole_number
 from pipeline.cli.status import add_log_level
 from pipeline.dlq.letters import Filter
 from pipeline.schema import SOURCES
@@ -46,7 +46,7 @@ def parse_options(
     for command, run in (for_list, listing), (for_stats, stats), (for_show, show), (for_replay, replay):
         command.set_defaults(run=run)
         # Allowed before the command and behind it: a default here would overrule the value before it.
-        add_servers(command, default=argparse.SUPPRESS)
+        add_connection(command, default=argparse.SUPPRESS)
         add_log_level(command)
     for command in for_list, for_stats, for_replay:
         command.add_argument("--source", choices=SOURCES, help="only letters of this source")

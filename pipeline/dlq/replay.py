@@ -11,6 +11,7 @@ from typing import NamedTuple, NoReturn
 
 import msgspec
 
+from pipeline.cli.cluster import Cluster
 from pipeline.cli.process import EXIT_FAILED, PipelineError, Stop, Stopped
 from pipeline.cli.status import log
 from pipeline.client.admin import ensure_compacted_topic
@@ -43,7 +44,7 @@ class Replay:
 
     def __init__(
         self,
-        servers: str,
+        cluster: Cluster,
         new_producer: Callable[[], TransactionalProducer],
         queue: DeadLetterQueue,
         stop: Stop,
@@ -51,7 +52,7 @@ class Replay:
         """Create the ledger if it is missing, and end a replay that runs.
 
         Args:
-            servers: bootstrap servers.
+            cluster: where Kafka is, and how to connect.
             new_producer: makes a producer with the transactional id of all replays.
             queue: the queue and its ledger.
             stop: ends the sending between two transactions.
@@ -59,8 +60,8 @@ class Replay:
         Raises:
             PipelineError, KafkaError: the broker is unreachable, or refuses.
         """
-        ensure_compacted_topic(servers, DLQ_REPLAYS)  # an entry never expires
-        self._servers = servers
+        ensure_compacted_topic(cluster, DLQ_REPLAYS)  # an entry never expires
+        self._cluster = cluster
         self._new_producer = new_producer
         self._queue = queue
         self._stop = stop
@@ -110,8 +111,8 @@ class Replay:
     def _explain(self, error: KafkaError | NoAnswerError) -> str:
         if is_fenced(error):
             return "Another replay was started and took over; let it finish (or this one hung for too long)."
-        if not any_open(self._servers):
-            return f"Kafka at {self._servers} is unreachable."
+        if not any_open(self._cluster):
+            return f"Kafka at {self._cluster} is unreachable."
         return describe(error)
 
     def _send_with_entries(self, batch: Sequence[Outgoing]) -> list[Outcome]:

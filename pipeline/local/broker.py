@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
+from pipeline.cli.cluster import Cluster
 from pipeline.cli.options import DEFAULT_SERVERS, SERVERS_VARIABLE, parse_servers
 from pipeline.cli.process import PipelineError, run
 from pipeline.cli.status import log
@@ -73,9 +74,9 @@ def choose() -> Choice:
         except ValueError as error:
             raise PipelineError(f"${SERVERS_VARIABLE} can't be used: {error}.") from error
         return "given"
-    if answers(DEFAULT_SERVERS, seconds=3):
+    if answers(Cluster(DEFAULT_SERVERS), seconds=3):
         return "found"
-    if any_open(DEFAULT_SERVERS):
+    if any_open(Cluster(DEFAULT_SERVERS)):
         if _container_runs():  # Docker listens on the port at once, the broker in it some seconds later
             return "docker"
         raise PipelineError(
@@ -125,7 +126,7 @@ def start_container(compose: Sequence[str]) -> None:
         return
     if NAME_TAKEN not in up.stderr:
         raise PipelineError(f"`{command}` failed: {_reason(up.stderr)}. Without Docker: BROKER=local")
-    if not (_container_runs() and any_open(DEFAULT_SERVERS)):
+    if not (_container_runs() and any_open(Cluster(DEFAULT_SERVERS))):
         raise PipelineError(_describe_other_container())
 
 
@@ -173,7 +174,7 @@ def _docker() -> Broker:
         raise PipelineError("No Docker engine with `docker compose` answers. Without Docker: BROKER=local")
     start_container(compose)
     deadline = time.monotonic() + UP_SECONDS
-    while not answers(DEFAULT_SERVERS, seconds=2):
+    while not answers(Cluster(DEFAULT_SERVERS), seconds=2):
         if time.monotonic() > deadline:
             raise PipelineError(
                 f"The container did not answer within {UP_SECONDS:.0f} s: see `docker logs {CONTAINER}`."

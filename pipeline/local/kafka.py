@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 import psutil
 
+from pipeline.cli.cluster import Cluster
 from pipeline.cli.process import PipelineError
 from pipeline.client.health import answers
 from pipeline.local import HOME, HOST
@@ -220,7 +221,7 @@ class LocalKafka:
     def _wait_until_up(self) -> None:
         deadline = time.monotonic() + START_SECONDS
         for node in self.nodes:
-            while not answers(f"{HOST}:{node.port}", seconds=1):
+            while not answers(Cluster(f"{HOST}:{node.port}"), seconds=1):
                 if not node.process:
                     raise PipelineError(f"Kafka ended while starting: {node.failure()} (log: {node.log})")
                 if time.monotonic() > deadline:

@@ -11,6 +11,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import MemberToRemove
 from kafka.errors import KafkaError, RetriableError
 
+from pipeline.cli.cluster import Cluster
 from pipeline.client.admin import ensure_topics
 from pipeline.client.settings import connection_settings
 from pipeline.demo.scripts import PRODUCERS as PRODUCER_NAMES
@@ -49,7 +50,9 @@ class Reader:
 
     def _read(self) -> None:
         consumer = KafkaConsumer(
-            **connection_settings(self._servers), isolation_level="read_committed", enable_auto_commit=False
+            **connection_settings(Cluster(self._servers)),
+            isolation_level="read_committed",
+            enable_auto_commit=False,
         )
         self.records = {partition: [] for partition in partitions_of(consumer, *self._topics)}
         consumer.assign(list(self.records))
@@ -71,7 +74,7 @@ class Flow(Pipeline):
     def __init__(self, servers: str) -> None:
         super().__init__(Broker(servers, "for fault tests", f"{LOCAL_TOOL} exec ", stop=None))
         self.sources = {"web": self.web, "purchase": self.purchase}
-        ensure_topics(servers, *self.sources.values(), self.analytics, self.dlq)
+        ensure_topics(Cluster(servers), *self.sources.values(), self.analytics, self.dlq)
         self.reader = Reader(servers, self.analytics, self.dlq)
         self.events = 0
 

@@ -14,6 +14,7 @@ import pytest
 from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
+from pipeline.cli.cluster import Cluster
 from pipeline.cli.process import STOP_SECONDS
 from pipeline.client.consuming import subscribe
 from pipeline.client.health import answers
@@ -254,7 +255,9 @@ def test_a_consumer_joins_its_group_once(flow: Flow) -> None:
     # The first group of a new broker may take longer to join than the metadata takes, and hide the fault.
     for group in ("first", "second"):
         joins = Joins()
-        consumer = KafkaConsumer(**connection_settings(flow.kafka.servers), group_id=flow.prefix + group)
+        consumer = KafkaConsumer(
+            **connection_settings(Cluster(flow.kafka.servers)), group_id=flow.prefix + group
+        )
         subscribe(consumer, flow.analytics, listener=joins)
         polled_until = time.monotonic() + JOIN_ONCE_MORE_SECONDS
         while time.monotonic() < polled_until:
@@ -285,7 +288,7 @@ def test_a_broker_that_is_reachable_again_is_found_soon(cluster: LocalKafka, pro
     """By default the client's pause between two attempts doubles from 50 ms to 30 s, give or take a fifth. So
     it tries 10 to 15 s after the beginning of an outage, and not again before 20 s.
     """
-    consumer = KafkaConsumer("some-topic", **connection_settings(proxy.servers))
+    consumer = KafkaConsumer("some-topic", **connection_settings(Cluster(proxy.servers)))
     polling = threading.Event()
 
     def poll() -> None:
@@ -354,5 +357,5 @@ def test_a_client_that_can_not_connect_leaves_no_thread_behind() -> None:
     """During an outage the processor creates new clients again and again."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         before = set(threading.enumerate())
-        assert not answers(f"127.0.0.1:{silent.getsockname()[1]}", seconds=1)
+        assert not answers(Cluster(f"127.0.0.1:{silent.getsockname()[1]}"), seconds=1)
         wait_until(lambda: set(threading.enumerate()) <= before, "no thread is left", 5)

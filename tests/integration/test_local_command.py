@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pipeline.cli.cluster import Cluster
 from pipeline.client.admin import ensure_topics
 from pipeline.local import PROJECT
 from pipeline.local.jars import KAFKA, class_path
@@ -79,7 +80,7 @@ def test_two_starts_at_once_are_one_kafka_and_its_data_is_in_its_folder(clone: C
     assert len(clone.brokers) == 1
     assert "Waiting for another process that starts this Kafka" in printed[0][1] + printed[1][1]
 
-    ensure_topics(f"localhost:{clone.port}", "kept")
+    ensure_topics(Cluster(f"localhost:{clone.port}"), "kept")
     assert clone.run("stop", "--port", clone.port) == f"{where} stopped.\n"
     assert (clone.node / "data" / "kept-0").is_dir()
     assert clone.brokers == []

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.cli.cluster import Cluster
 from pipeline.cli.process import PipelineError
 from pipeline.client.admin import ensure_topics
 from pipeline.client.health import answers
@@ -42,14 +43,14 @@ def test_start_finds_the_running_one_and_data_outlives_a_stop(cluster: LocalKafk
         ("127.0.0.1", cluster.nodes[0].port),
         ("127.0.0.1", cluster.nodes[0].port + CONTROLLER_PORT_DISTANCE),
     }
-    ensure_topics(cluster.bootstrap_servers, "kept")
+    ensure_topics(Cluster(cluster.bootstrap_servers), "kept")
     again = LocalKafka(port=cluster.nodes[0].port, home=cluster.folder.parent)
     assert not again.start()
     assert [node.number for node in again.running] == [1]
 
     assert again.stop()
     assert not again.stop()
-    assert not answers(cluster.bootstrap_servers, seconds=1)
+    assert not answers(Cluster(cluster.bootstrap_servers), seconds=1)
 
     cluster.start()
     listed = subprocess.run(

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from pipeline.cli.cluster import Cluster
 from pipeline.cli.process import Stop
 from pipeline.client.producing import SentEvent
 from pipeline.dead_letters import Headers, dead_letter_headers, place_of
@@ -106,7 +107,7 @@ def test_the_counting_takes_as_long_for_each_event_however_many_there_are(
     monkeypatch.setattr(summary, "place_of", counted)
     all_sent = threading.Event()
     all_sent.set()
-    run = RunSummary("nowhere:9092")
+    run = RunSummary(Cluster("nowhere:9092"))
     assert run.follow(events, all_sent, "group", NeverStopped())
     assert run.account.balanced(events)
     assert looks < 10 * len(events)

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from kafka.admin import ConfigResource
 
+from pipeline.cli.cluster import Cluster
 from pipeline.client.admin import admin_client, create_topics
 from pipeline.local import PROJECT
 from tests.integration.pipelines import Pipeline, Running, wait_until
@@ -113,7 +114,7 @@ def test_exactly_the_valid_products_are_published_also_after_a_run_that_failed(
 
 def test_what_kafka_refuses_is_tried_again(pipeline: Pipeline, trigger: Callable[..., Running]) -> None:
     topic = pipeline.prefix + "musinsa-products"
-    with admin_client(pipeline.kafka.servers) as admin, shop(files) as served:
+    with admin_client(Cluster(pipeline.kafka.servers)) as admin, shop(files) as served:
         create_topics(admin, [topic], settings={"max.message.bytes": "10"})
         run = trigger(served.url)
         wait_until(lambda: "5 of 5 products were not published." in run.stdout + run.stderr, "it fails")

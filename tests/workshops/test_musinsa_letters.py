@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from kafka.errors import KafkaError
 
+from pipeline.cli.cluster import Cluster
 from pipeline.cli.process import PipelineError
 from pipeline.client.admin import admin_client, create_topics
 from pipeline.dead_letters import read_dead_letter
@@ -32,11 +33,11 @@ class Queue:
     def __init__(self, flow: Flow, servers: str) -> None:
         self._flow = flow
         self._topic, source = flow.prefix + "x-dlq", flow.prefix + "x"
-        with admin_client(flow.kafka.servers) as admin:
+        with admin_client(Cluster(flow.kafka.servers)) as admin:
             create_topics(admin, [self._topic, source], PARTITIONS)
         flow.produce(source, BROKEN)
         self._letters = [(record, UnstorableError("no product")) for record in flow.read(source)]
-        self.client = DeadLetterQueue(servers, self._topic, GROUP)
+        self.client = DeadLetterQueue(Cluster(servers), self._topic, GROUP)
 
     def set_limit(self, size: str) -> None:
         self._flow.tool(

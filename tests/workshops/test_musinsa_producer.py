@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from pipeline.cli.cluster import Cluster
 from pipeline.client.admin import admin_client, create_topics
 from tests.integration.pipelines import Pipeline, module_of
 from workshops.musinsa import producer, products, test_producer
@@ -39,7 +40,7 @@ def topic(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def make_topic(pipeline: Pipeline, topic: str, **settings: str) -> None:
-    with admin_client(pipeline.kafka.servers) as admin:
+    with admin_client(Cluster(pipeline.kafka.servers)) as admin:
         create_topics(
             admin, [topic], settings={name.replace("_", "."): value for name, value in settings.items()}
         )
@@ -94,7 +95,7 @@ class TestProducer:
     def test_a_product_stays_in_its_partition(self, pipeline: Pipeline, topic: str) -> None:
         make_topic(pipeline, topic)
         for _ in range(3):
-            assert publish_products(SENT, pipeline.kafka.servers) == (len(SENT), 0)
+            assert publish_products(SENT, Cluster(pipeline.kafka.servers)) == (len(SENT), 0)
         places: dict[str, set[int]] = {}
         for record in pipeline.read(topic):
             places.setdefault(record.key.decode(), set()).add(record.partition)
@@ -113,7 +114,7 @@ class TestProducer:
         """The client splits a batch that is too large, and every other time calls that an unknown error."""
         make_topic(pipeline, topic, max_message_bytes=TINY_BYTES)
         many = SENT * 4
-        with ProductProducer(pipeline.kafka.servers) as together:
+        with ProductProducer(Cluster(pipeline.kafka.servers)) as together:
             for _ in range(20):
                 assert together.publish_all(many) == (0, len(many))
 
@@ -129,9 +130,9 @@ class TestProducer:
     def test_a_failure_is_counted_and_stops_no_other(
         self, pipeline: Pipeline, topic: str, bad: dict[str, Any]
     ) -> None:
-        published = publish_products([SENT[0], bad, SENT[1]], pipeline.kafka.servers)
+        published = publish_products([SENT[0], bad, SENT[1]], Cluster(pipeline.kafka.servers))
         assert published == (2, 1)
-        with ProductProducer(pipeline.kafka.servers) as one_by_one:
+        with ProductProducer(Cluster(pipeline.kafka.servers)) as one_by_one:
             assert [one_by_one.publish(product) for product in (bad, SENT[2])] == [False, True]
         assert {record.key.decode() for record in pipeline.read(topic)} == {one["url"] for one in SENT[:3]}
 

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from kafka import KafkaAdminClient
 
+from pipeline.cli.cluster import Cluster
 from pipeline.client.admin import ensure_topics, topic_id
 from pipeline.dead_letters import read_dead_letter
 from pipeline.local.broker import LOCAL_TOOL, Broker
@@ -42,7 +43,7 @@ class Shop:
         self._price = 0
 
     def make_topic(self) -> None:
-        ensure_topics(self.pipeline.kafka.servers, self.topic)
+        ensure_topics(Cluster(self.pipeline.kafka.servers), self.topic)
 
     def fill(self, records: int, products: int = 300) -> None:
         """Publish states of some products, each newer than the one before."""

@@ -11,6 +11,7 @@ import time
 import msgspec
 import pytest
 
+from pipeline.cli.cluster import Cluster
 from pipeline.client.admin import ensure_topics
 from pipeline.local import PROJECT
 from tests.faults.conftest import cluster, flow, lone_broker, proxy  # noqa: F401
@@ -51,7 +52,7 @@ def start_producer(pipeline: Pipeline, servers: str, lines: bytes) -> Running:
 
 def test_a_producer_that_waits_for_stdin_ends_at_once(flow: Flow) -> None:
     topic = flow.prefix + "musinsa-products"
-    ensure_topics(flow.kafka.servers, topic)
+    ensure_topics(Cluster(flow.kafka.servers), topic)
     producer = start_producer(flow, flow.kafka.servers, LINES)
     wait_until(lambda: len(flow.read(topic)) == len(ONE_BY_ONE), "both are sent")
     code, seconds = interrupt(producer)

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from kafka import KafkaAdminClient
 
+from pipeline.cli.cluster import Cluster
 from pipeline.client.admin import ensure_topics
 from pipeline.local import PROJECT
 from tests.integration.pipelines import Pipeline, Sent, module_of, wait_until
@@ -37,7 +38,7 @@ def test_the_group_is_left_at_once(
     pipeline: Pipeline, postgres: Postgres, script: str, topic: str, group: str, value: bytes
 ) -> None:
     topic, group = pipeline.prefix + topic, pipeline.prefix + group
-    ensure_topics(pipeline.kafka.servers, topic, partitions=1)
+    ensure_topics(Cluster(pipeline.kafka.servers), topic, partitions=1)
     pipeline.produce(topic, [Sent(value)] * RECORDS)
     process = subprocess.Popen(
         [sys.executable, "-m", module_of(script)], cwd=PROJECT,

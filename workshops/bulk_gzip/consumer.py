@@ -33,12 +33,12 @@ def main() -> None:
     """Read and print, until nothing comes any more or a stop is requested."""
     options = option_parser(__doc__, EXAMPLES).parse_args()
     stop = Stop()
-    ensure_topics(options.bootstrap_servers, TOPIC, partitions=1)
-    report_outages(options.bootstrap_servers)
+    ensure_topics(options.cluster, TOPIC, partitions=1)
+    report_outages(options.cluster)
 
     # 1. A consumer
     consumer = KafkaConsumer(
-        **connection_settings(options.bootstrap_servers),
+        **connection_settings(options.cluster),
         group_id=GROUP,
         auto_offset_reset="earliest",
         enable_auto_commit=True,

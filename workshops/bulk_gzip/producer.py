@@ -40,12 +40,12 @@ def main() -> None:
     parser.add_argument("--batched", action="store_true", help="send them all, then wait once")
     options = parser.parse_args()
     stop = Stop()
-    ensure_topics(options.bootstrap_servers, TOPIC, partitions=1)
-    report_outages(options.bootstrap_servers)
+    ensure_topics(options.cluster, TOPIC, partitions=1)
+    report_outages(options.cluster)
 
     # 1. A producer
     producer = KafkaProducer(
-        **connection_settings(options.bootstrap_servers),
+        **connection_settings(options.cluster),
         acks=0,  # the broker does not answer: a message that it did not receive is lost without an error
         enable_idempotence=False,  # that would need acks="all"
         compression_type="gzip",  # a batch is compressed as a whole

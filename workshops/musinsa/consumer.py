@@ -14,6 +14,7 @@ from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import KafkaError
 
+from pipeline.cli.cluster import Cluster
 from pipeline.cli.options import group_name, option_parser
 from pipeline.cli.process import PipelineError, Stop
 from pipeline.cli.status import log
@@ -73,11 +74,11 @@ class StoringConsumer(ABC):
 
     service: str
 
-    def __init__(self, servers: str, topic: str, group: str, stop: Stop) -> None:
+    def __init__(self, cluster: Cluster, topic: str, group: str, stop: Stop) -> None:
         """Create the topics that are missing.
 
         Args:
-            servers: bootstrap servers.
+            cluster: where Kafka is, and how to connect.
             topic: one of KINDS.
             group: the consumer group.
             stop: ends run().
@@ -87,12 +88,12 @@ class StoringConsumer(ABC):
         """
         self.topic, self.group, self.kind = topic, group, KINDS[topic]
         self.positions: dict[TopicPartition, int] = {}
-        self._servers = servers
+        self._cluster = cluster
         self._stop = stop
         self._dlq = dlq_of(topic)
-        self._letters = DeadLetterQueue(servers, self._dlq, group)
-        ensure_topics(servers, topic, self._dlq, partitions=PARTITIONS, outputs=[self._dlq])
-        self._admin = admin_client(servers)
+        self._letters = DeadLetterQueue(cluster, self._dlq, group)
+        ensure_topics(cluster, topic, self._dlq, partitions=PARTITIONS, outputs=[self._dlq])
+        self._admin = admin_client(cluster)
         # A recreated topic is another topic: its offsets begin at 0 again.
         self.topic_id = topic_id(self._admin, topic)
         self._next_check = 0.0
@@ -100,10 +101,10 @@ class StoringConsumer(ABC):
         self._watchdog = Watchdog(
             HANG_SECONDS,
             restart_process,
-            ready=lambda: answers(servers, seconds=5) and not stop.requested,
+            ready=lambda: answers(cluster, seconds=5) and not stop.requested,
         )
         self.consumer = KafkaConsumer(
-            **connection_settings(servers),
+            **connection_settings(cluster),
             group_id=group,
             auto_offset_reset="earliest",
             enable_auto_commit=False,
@@ -166,7 +167,7 @@ class StoringConsumer(ABC):
         Raises:
             PipelineError: a person has to fix something first.
         """
-        report_outages(self._servers)
+        report_outages(self._cluster)
         subscribe(self.consumer, self.topic, listener=_DropPositions(self.drop_positions))
         try:
             self._store_until_stopped()

@@ -20,6 +20,7 @@ from kafka.structs import OffsetAndMetadata
 from opensearchpy import ConnectionError as NoConnectionError
 from opensearchpy import OpenSearch, OpenSearchException, RequestError, TransportError
 
+from pipeline.cli.cluster import Cluster
 from pipeline.cli.process import PipelineError, Stop
 from pipeline.cli.status import log
 from pipeline.client.errors import run_kafka_script
@@ -59,17 +60,17 @@ class OpenSearchConsumer(StoringConsumer):
 
     service = "OpenSearch"
 
-    def __init__(self, servers: str, topic: str, group: str, stop: Stop, url: str) -> None:
+    def __init__(self, cluster: Cluster, topic: str, group: str, stop: Stop, url: str) -> None:
         """Prepare; open() connects to OpenSearch.
 
         Args:
-            servers: bootstrap servers of Kafka.
+            cluster: where Kafka is, and how to connect.
             topic: one of KINDS.
             group: the consumer group.
             stop: ends run().
             url: OpenSearch's address.
         """
-        super().__init__(servers, topic, group, stop)
+        super().__init__(cluster, topic, group, stop)
         self._client = OpenSearch([url], timeout=REQUEST_SECONDS, max_retries=0)
         self._ready = False
         self._stored = 0  # since the last commit
@@ -251,8 +252,8 @@ def main() -> None:
     )
     options = parser.parse_args()
     group = options.group or f"{options.topic}-opensearch"
-    consumer = OpenSearchConsumer(options.bootstrap_servers, options.topic, group, Stop(), options.url)
-    log.info(f"Storing {options.topic} at {options.bootstrap_servers} in OpenSearch; Ctrl-C to stop.")
+    consumer = OpenSearchConsumer(options.cluster, options.topic, group, Stop(), options.url)
+    log.info(f"Storing {options.topic} at {options.cluster} in OpenSearch; Ctrl-C to stop.")
     print("🔍 OpenSearch Consumer:", flush=True)
     consumer.run()
 

@@ -18,6 +18,7 @@ from kafka.structs import OffsetAndMetadata
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from pipeline.cli.cluster import Cluster
 from pipeline.cli.process import PipelineError, Stop
 from pipeline.cli.status import log
 from pipeline.client.errors import run_kafka_script
@@ -87,17 +88,17 @@ class PostgresConsumer(StoringConsumer):
     service = "PostgreSQL"
     batch_records = BATCH_RECORDS
 
-    def __init__(self, servers: str, topic: str, group: str, stop: Stop, dsn: str) -> None:
+    def __init__(self, cluster: Cluster, topic: str, group: str, stop: Stop, dsn: str) -> None:
         """Prepare; open() connects to PostgreSQL.
 
         Args:
-            servers: bootstrap servers of Kafka.
+            cluster: where Kafka is, and how to connect.
             topic: one of KINDS.
             group: the consumer group.
             stop: ends run().
             dsn: PostgreSQL's address.
         """
-        super().__init__(servers, topic, group, stop)
+        super().__init__(cluster, topic, group, stop)
         self._dsn = dsn
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
         self._table = topic.replace("-", "_").replace(".", "_")[:MAX_NAME]
@@ -275,8 +276,8 @@ def main() -> None:
     )
     options = parser.parse_args()
     group = options.group or f"{options.topic}-postgres"
-    consumer = PostgresConsumer(options.bootstrap_servers, options.topic, group, Stop(), options.dsn)
-    log.info(f"Storing {options.topic} at {options.bootstrap_servers} in PostgreSQL; Ctrl-C to stop.")
+    consumer = PostgresConsumer(options.cluster, options.topic, group, Stop(), options.dsn)
+    log.info(f"Storing {options.topic} at {options.cluster} in PostgreSQL; Ctrl-C to stop.")
     print("🐘 PostgreSQL Consumer:", flush=True)
     consumer.run()
 

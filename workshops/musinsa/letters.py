@@ -7,6 +7,7 @@ from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import KafkaError
 from kafka.producer.future import FutureRecordMetadata
 
+from pipeline.cli.cluster import Cluster
 from pipeline.cli.process import PipelineError
 from pipeline.client.errors import FINAL_ERRORS, describe
 from pipeline.client.producing import flush
@@ -35,15 +36,15 @@ class DeadLetterQueue:
     letters may be there twice, but none is missing.
     """
 
-    def __init__(self, servers: str, topic: str, group: str) -> None:
+    def __init__(self, cluster: Cluster, topic: str, group: str) -> None:
         """Connect at the first letter.
 
         Args:
-            servers: bootstrap servers.
+            cluster: where Kafka is, and how to connect.
             topic: the dead letter queue.
             group: the consumer group that can't store the records.
         """
-        self._servers, self._topic, self._group = servers, topic, group
+        self._cluster, self._topic, self._group = cluster, topic, group
         self._client: KafkaProducer | None = None
 
     def send(self, letters: Sequence[Letter], partitions: int) -> None:
@@ -76,7 +77,7 @@ class DeadLetterQueue:
 
     def _new_producer(self) -> KafkaProducer:
         return KafkaProducer(
-            **connection_settings(self._servers),
+            **connection_settings(self._cluster),
             acks="all",  # a letter counts when all replicas have it
             enable_idempotence=True,  # a retry of the client never stores a letter twice
             # After these 8 s a letter has failed: earlier than flush() returns, so that its future knows.

@@ -17,6 +17,7 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError, UnknownError
 from kafka.producer.future import FutureRecordMetadata
 
+from pipeline.cli.cluster import Cluster
 from pipeline.cli.options import option_parser
 from pipeline.cli.process import PipelineError, Stop, Stopped
 from pipeline.cli.status import log
@@ -47,19 +48,19 @@ class Published(NamedTuple):
 class ProductProducer:
     """Sends products and reports for each whether Kafka has it. Use it as a context manager."""
 
-    def __init__(self, servers: str, stop: Stop | None = None) -> None:
+    def __init__(self, cluster: Cluster, stop: Stop | None = None) -> None:
         """Connect.
 
         Args:
-            servers: bootstrap servers.
+            cluster: where Kafka is, and how to connect.
             stop: shortens the wait for the broker's answer when it is requested.
 
         Raises:
             PipelineError: no broker answers.
         """
-        ensure_topics(servers, PRODUCTS, partitions=PARTITIONS)
+        ensure_topics(cluster, PRODUCTS, partitions=PARTITIONS)
         self._client = KafkaProducer(
-            **connection_settings(servers),
+            **connection_settings(cluster),
             acks="all",
             delivery_timeout_ms=int(DELIVERY_SECONDS * 1000),
         )
@@ -108,28 +109,28 @@ class ProductProducer:
             return None
 
 
-def connect(servers: str, stop: Stop | None = None) -> ProductProducer:
+def connect(cluster: Cluster, stop: Stop | None = None) -> ProductProducer:
     """Return a producer.
 
     Args:
-        servers: bootstrap servers.
+        cluster: where Kafka is, and how to connect.
         stop: ends the wait for a broker when it is requested.
 
     Raises:
         PipelineError: no broker answers.
         Stopped: a stop was requested.
     """
-    return Patience(stop).call(lambda: ProductProducer(servers, stop)) if stop else ProductProducer(servers)
+    return Patience(stop).call(lambda: ProductProducer(cluster, stop)) if stop else ProductProducer(cluster)
 
 
 def publish_products(
-    products: Iterable[Mapping[str, Any]], servers: str, stop: Stop | None = None
+    products: Iterable[Mapping[str, Any]], cluster: Cluster, stop: Stop | None = None
 ) -> Published:
     """Connect, send products together and close the connection again.
 
     Args:
         products: their fields, see products.py.
-        servers: bootstrap servers.
+        cluster: where Kafka is, and how to connect.
         stop: shortens the wait for the broker's answer when it is requested.
 
     Returns:
@@ -138,7 +139,7 @@ def publish_products(
     Raises:
         PipelineError: no broker answers.
     """
-    with connect(servers, stop) as producer:
+    with connect(cluster, stop) as producer:
         return producer.publish_all(products)
 
 
@@ -163,9 +164,9 @@ def lines_until(stop: Stop, stream: TextIO) -> Iterator[str]:
 
 def main() -> None:
     """Publish the products on stdin."""
-    servers = option_parser(__doc__, EXAMPLES).parse_args().bootstrap_servers
+    cluster = option_parser(__doc__, EXAMPLES).parse_args().cluster
     stop = Stop()
-    with connect(servers, stop) as producer:
+    with connect(cluster, stop) as producer:
         published = producer.publish_all(read_products(lines_until(stop, sys.stdin)))
     print(f"Published: {published.succeeded}, failed: {published.failed}")
     if published.failed:

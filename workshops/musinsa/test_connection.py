@@ -11,6 +11,7 @@ import msgspec
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaTimeoutError
 
+from pipeline.cli.cluster import Cluster
 from pipeline.cli.options import option_parser
 from pipeline.cli.process import PipelineError, Stop, Stopped
 from pipeline.client.admin import admin_client, create_topics
@@ -27,10 +28,10 @@ EXAMPLES = """
 """
 
 
-def show_cluster(servers: str) -> None:
+def show_cluster(cluster: Cluster) -> None:
     """Print what the broker reports about itself, and create the topic of the test where it is missing."""
-    with admin_client(servers) as admin:
-        print(f"✅ Kafka 연결 성공: {servers}")
+    with admin_client(cluster) as admin:
+        print(f"✅ Kafka 연결 성공: {cluster}")
         print(f"   클러스터 ID: {admin.describe_cluster()['cluster_id']}")
         if PRODUCTS not in admin.list_topics():
             create_topics(admin, [PRODUCTS], PARTITIONS)
@@ -38,13 +39,13 @@ def show_cluster(servers: str) -> None:
         print(f"✅ Topic 개수: {len(topics)} - {', '.join(topics)}")
 
 
-def send(servers: str, value: bytes, patience: Patience) -> tuple[TopicPartition, int]:
+def send(cluster: Cluster, value: bytes, patience: Patience) -> tuple[TopicPartition, int]:
     """Send a message and return its place.
 
     Raises:
         PipelineError: a stop was requested before the broker confirmed it.
     """
-    producer = patience.call(lambda: KafkaProducer(**connection_settings(servers)))
+    producer = patience.call(lambda: KafkaProducer(**connection_settings(cluster)))
     try:
         sent = patience.call(lambda: producer.send(PRODUCTS, key=b"test", value=value).get(CONFIRM_SECONDS))
     except Stopped as stopped:
@@ -55,11 +56,11 @@ def send(servers: str, value: bytes, patience: Patience) -> tuple[TopicPartition
     return TopicPartition(sent.topic, sent.partition), sent.offset
 
 
-def read_back(servers: str, partition: TopicPartition, offset: int, value: bytes) -> None:
+def read_back(cluster: Cluster, partition: TopicPartition, offset: int, value: bytes) -> None:
     """Read a record back.
 
     Args:
-        servers: bootstrap servers.
+        cluster: where Kafka is, and how to connect.
         partition: of the message.
         offset: of the message.
         value: the expected value.
@@ -67,7 +68,7 @@ def read_back(servers: str, partition: TopicPartition, offset: int, value: bytes
     Raises:
         PipelineError: it does not arrive, or has another value.
     """
-    consumer = KafkaConsumer(**connection_settings(servers), enable_auto_commit=False)
+    consumer = KafkaConsumer(**connection_settings(cluster), enable_auto_commit=False)
     consumer.assign([partition])
     consumer.seek(partition, offset)
     deadline = time.monotonic() + READ_SECONDS
@@ -82,14 +83,14 @@ def read_back(servers: str, partition: TopicPartition, offset: int, value: bytes
 
 def main() -> None:
     """Show the cluster, send a message, read it back."""
-    servers = option_parser(__doc__, EXAMPLES).parse_args().bootstrap_servers
+    cluster = option_parser(__doc__, EXAMPLES).parse_args().cluster
     patience = Patience(Stop())
-    patience.call(lambda: show_cluster(servers))
+    patience.call(lambda: show_cluster(cluster))
     value = msgspec.json.encode(
         {"message": "연결 테스트", "id": uuid.uuid4()}
     )  # no product: consumers refuse it
-    partition, offset = send(servers, value, patience)
-    patience.call(lambda: read_back(servers, partition, offset, value))
+    partition, offset = send(cluster, value, patience)
+    patience.call(lambda: read_back(cluster, partition, offset, value))
     print("🎉 모든 테스트 통과!")
 
 

@@ -41,10 +41,10 @@ TOGETHER = [
 
 def main() -> None:
     """Publish in both ways."""
-    servers = option_parser(__doc__, EXAMPLES).parse_args().bootstrap_servers
+    cluster = option_parser(__doc__, EXAMPLES).parse_args().cluster
     stop = Stop()
     failed = 0
-    with connect(servers, stop) as producer:
+    with connect(cluster, stop) as producer:
         print("📦 방법 1: ProductProducer 클래스")
         for number, one in enumerate(ONE_BY_ONE, start=1):
             succeeded = producer.publish(one)
@@ -56,7 +56,7 @@ def main() -> None:
         print()
         print("📦 방법 2: publish_products() 함수", flush=True)
         with suppress(Stopped):  # while connecting; then it has sent nothing
-            published = publish_products(TOGETHER, servers, stop)
+            published = publish_products(TOGETHER, cluster, stop)
             print(f"    결과: 성공 {published.succeeded}, 실패 {published.failed}")
             failed += published.failed
     if failed:

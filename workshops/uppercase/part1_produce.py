@@ -64,15 +64,15 @@ def main() -> None:
     stop = Stop()
 
     # 1. An admin client
-    with admin_client(options.bootstrap_servers) as admin:
+    with admin_client(options.cluster) as admin:
         # 2. The topics, new and empty
         recreate_topics(admin, (INPUT_TOPIC, OUTPUT_TOPIC))
-    report_outages(options.bootstrap_servers)
+    report_outages(options.cluster)
     print(f"새로운 토픽 '{INPUT_TOPIC}' 및 '{OUTPUT_TOPIC}' 생성 완료", flush=True)
 
     # 3. A producer; keys and values become bytes
     producer = KafkaProducer(
-        **connection_settings(options.bootstrap_servers),
+        **connection_settings(options.cluster),
         key_serializer=str.encode,
         value_serializer=str.encode,
     )

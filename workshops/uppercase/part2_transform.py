@@ -32,26 +32,26 @@ def main() -> None:
     """Read, upper-case, send, commit, until a stop is requested."""
     options = option_parser(__doc__, EXAMPLES).parse_args()
     stop = Stop()
-    ensure_topics(options.bootstrap_servers, INPUT_TOPIC, OUTPUT_TOPIC, partitions=1)
-    report_outages(options.bootstrap_servers)
+    ensure_topics(options.cluster, INPUT_TOPIC, OUTPUT_TOPIC, partitions=1)
+    report_outages(options.cluster)
 
     # 1. A consumer. A new group begins with the oldest word.
     consumer = KafkaConsumer(
-        **connection_settings(options.bootstrap_servers),
+        **connection_settings(options.cluster),
         group_id=GROUP,
         auto_offset_reset="earliest",
         enable_auto_commit=False,  # we commit, after the word was sent on
     )
     # 2. A producer
     producer = KafkaProducer(
-        **connection_settings(options.bootstrap_servers),
+        **connection_settings(options.cluster),
         value_serializer=str.encode,
         delivery_timeout_ms=FOREVER_MS,  # wait for an unreachable broker
     )
-    log.info(f"Upper-casing {INPUT_TOPIC} to {OUTPUT_TOPIC} at {options.bootstrap_servers}; Ctrl-C to stop.")
+    log.info(f"Upper-casing {INPUT_TOPIC} to {OUTPUT_TOPIC} at {options.cluster}; Ctrl-C to stop.")
 
     # 3. The loop
-    for record in records_across_topics(consumer, stop, options.bootstrap_servers, INPUT_TOPIC):
+    for record in records_across_topics(consumer, stop, options.cluster, INPUT_TOPIC):
         try:
             transformed = word_of(record).upper()
         except ValueError as error:

@@ -27,20 +27,20 @@ def main() -> None:
     """Read, print, commit, until a stop is requested."""
     options = option_parser(__doc__, EXAMPLES).parse_args()
     stop = Stop()
-    ensure_topics(options.bootstrap_servers, OUTPUT_TOPIC, partitions=1)
-    report_outages(options.bootstrap_servers)
+    ensure_topics(options.cluster, OUTPUT_TOPIC, partitions=1)
+    report_outages(options.cluster)
 
     # 1. A consumer. A new group begins with the oldest word.
     consumer = KafkaConsumer(
-        **connection_settings(options.bootstrap_servers),
+        **connection_settings(options.cluster),
         group_id=GROUP,
         auto_offset_reset="earliest",
         enable_auto_commit=False,  # we commit, after the word was printed
     )
-    log.info(f"Reading {OUTPUT_TOPIC} at {options.bootstrap_servers}; Ctrl-C to stop.")
+    log.info(f"Reading {OUTPUT_TOPIC} at {options.cluster}; Ctrl-C to stop.")
 
     # 2. The loop
-    for record in records_across_topics(consumer, stop, options.bootstrap_servers, OUTPUT_TOPIC):
+    for record in records_across_topics(consumer, stop, options.cluster, OUTPUT_TOPIC):
         try:
             print(f"Consumed from output-topic: {printable(word_of(record))}", flush=True)
         except ValueError as error:

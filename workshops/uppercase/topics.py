@@ -6,6 +6,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import KafkaError
 
+from pipeline.cli.cluster import Cluster
 from pipeline.cli.process import Stop
 from pipeline.client.admin import admin_client, topic_id
 from pipeline.client.consuming import records
@@ -18,7 +19,7 @@ CHECK_SECONDS = 1.0
 
 
 def records_across_topics(
-    consumer: KafkaConsumer, stop: Stop, servers: str, topic: str
+    consumer: KafkaConsumer, stop: Stop, cluster: Cluster, topic: str
 ) -> Iterator[ConsumerRecord]:
     """Read records as they come, also when the topic is deleted and recreated meanwhile.
 
@@ -37,10 +38,10 @@ def records_across_topics(
     Args:
         consumer: without a subscription.
         stop: ends the loop.
-        servers: bootstrap servers.
+        cluster: where Kafka is, and how to connect.
         topic: its name.
     """
-    admin = admin_client(servers)
+    admin = admin_client(cluster)
     known = topic_id(admin, topic)
     partition = TopicPartition(topic, 0)  # there is only one
     consumer.assign([partition])

@@ -89,12 +89,12 @@ def main() -> None:
     parser.add_argument("--seek", type=whole_number(), metavar="N", help="start at offset N")
     options = parser.parse_args()
     stop = Stop()
-    ensure_topics(options.bootstrap_servers, TOPIC, partitions=1)
-    report_outages(options.bootstrap_servers)
+    ensure_topics(options.cluster, TOPIC, partitions=1)
+    report_outages(options.cluster)
 
     # 1. The consumer
     consumer = KafkaConsumer(
-        **connection_settings(options.bootstrap_servers),
+        **connection_settings(options.cluster),
         group_id=options.group,
         auto_offset_reset="earliest",  # a new group begins with the oldest message
         enable_auto_commit=not options.manual_commit,  # every 5 seconds, in the background
@@ -102,7 +102,7 @@ def main() -> None:
     )
     start = None if options.seek is None else StartAt(consumer, within_topic(consumer, options.seek))
     subscribe(consumer, TOPIC, listener=start)
-    log.info(f"Reading {TOPIC} at {options.bootstrap_servers}; Ctrl-C to stop.")
+    log.info(f"Reading {TOPIC} at {options.cluster}; Ctrl-C to stop.")
 
     try:
         # 2. The loop

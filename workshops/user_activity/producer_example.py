@@ -103,13 +103,13 @@ def main() -> None:
     )
     options = parser.parse_args()
     stop = Stop()
-    ensure_topics(options.bootstrap_servers, TOPIC, partitions=1)
-    report_outages(options.bootstrap_servers)
-    log.info(f"Sending to {TOPIC} at {options.bootstrap_servers}; Ctrl-C to stop.")
+    ensure_topics(options.cluster, TOPIC, partitions=1)
+    report_outages(options.cluster)
+    log.info(f"Sending to {TOPIC} at {options.cluster}; Ctrl-C to stop.")
 
     # 1. The producer
     producer = KafkaProducer(
-        **connection_settings(options.bootstrap_servers),
+        **connection_settings(options.cluster),
         value_serializer=lambda message: json.dumps(message).encode(),  # values become bytes
         acks=ACKS[options.acks],
         enable_idempotence=options.acks == "all",  # a retry never stores a message twice; needs acks=all

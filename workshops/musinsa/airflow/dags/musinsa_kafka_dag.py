@@ -5,7 +5,6 @@ scripts call, so PYTHONPATH must name the project's folder.
 """
 
 import logging
-import os
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +12,7 @@ import msgspec
 from airflow.sdk import dag, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from pipeline.cli.options import DEFAULT_SERVERS, SERVERS_VARIABLE
+from pipeline.cli.options import choose_cluster
 from pipeline.cli.process import PipelineError
 from workshops.musinsa.config import CRAWL_URL
 from workshops.musinsa.crawler import crawl
@@ -59,7 +58,7 @@ def publish_kafka_task(products: list[dict[str, Any]]) -> None:
         PipelineError: Kafka does not have all of them. Airflow tries again, and may send a product twice; the
             consumers store it under its URL, so it is there once.
     """
-    published = publish_products(products, os.environ.get(SERVERS_VARIABLE) or DEFAULT_SERVERS)
+    published = publish_products(products, choose_cluster())
     log.info("Published: %d, failed: %d", published.succeeded, published.failed)
     if published.failed:
         raise PipelineError(f"{published.failed} of {len(products)} products were not published.")
