@@ -24,7 +24,10 @@ START_ONE = (
     "or name another with --bootstrap-servers."
 )
 NAME_ANOTHER = "Name another with --bootstrap-servers."
-SET_PROTOCOL = "Set security.protocol in the file of --config (docs/security.md), or name another listener with --bootstrap-servers."
+SET_PROTOCOL = (
+    "Set security.protocol in the file of --config (docs/security.md), "
+    "or name another listener with --bootstrap-servers."
+)
 
 
 def answers(cluster: Cluster, seconds: float) -> bool:
