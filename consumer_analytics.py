@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object a line, nothing else")
     options = parser.parse_args()
     stop = Stop()
-    ensure_topics(options.cluster, ANALYTICS_EVENTS)
+    ensure_topics(options.cluster, ANALYTICS_EVENTS, reads=[ANALYTICS_EVENTS])
     report_outages(options.cluster)
     log.info(f"Reading {ANALYTICS_EVENTS} at {options.cluster}; Ctrl-C to stop.")
 

@@ -99,6 +99,7 @@ def show_letter(options: Namespace, stop: Stop) -> None:
 def replay(options: Namespace, stop: Stop) -> None:
     """Select letters, edit them, send a batch of them in a transaction, print, until all are done."""
     cluster = options.cluster
+    ensure_topics(cluster, *SOURCE_TOPICS.values())
     queue = open_queue(cluster, stop)
     # A new Replay ends one that still runs, and reads the ledger; so it comes before the selection.
     sender = DryRun() if options.dry_run else Replay(cluster, lambda: new_producer(cluster), queue, stop)
@@ -134,7 +135,7 @@ def main() -> None:
         __doc__, EXAMPLES, listing=list_letters, stats=count_letters, show=show_letter, replay=replay
     )
     stop = Stop()
-    ensure_topics(options.cluster, ANALYTICS_DLQ, *SOURCE_TOPICS.values())
+    ensure_topics(options.cluster, ANALYTICS_DLQ, reads=[ANALYTICS_DLQ])
     options.run(options, stop)
 
 

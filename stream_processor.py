@@ -85,7 +85,7 @@ def main() -> None:
     options = option_parser(__doc__, EXAMPLES, group=PROCESSOR_GROUP).parse_args()
     cluster, stop = options.cluster, Stop()
     if not is_restart():  # After a hang, a watchdog restarts this process: then poll() waits for the broker
-        ensure_topics(cluster, *NORMALIZERS, ANALYTICS_EVENTS, ANALYTICS_DLQ)
+        ensure_topics(cluster, *NORMALIZERS, ANALYTICS_EVENTS, ANALYTICS_DLQ, reads=NORMALIZERS)
     report_outages(cluster)
     log.info(f"Processing {' and '.join(NORMALIZERS)} at {cluster}; Ctrl-C to stop.")
 

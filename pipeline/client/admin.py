@@ -3,10 +3,12 @@
 import re
 import time
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigSourceType
 from kafka.errors import (
+    AuthorizationError,
     KafkaConnectionError,
     KafkaTimeoutError,
     TopicAlreadyExistsError,
@@ -16,6 +18,7 @@ from kafka.errors import (
 
 from pipeline.cli.cluster import Cluster
 from pipeline.cli.process import PipelineError
+from pipeline.client.errors import READ, WRITE, not_allowed
 from pipeline.client.health import reason_for_silence
 from pipeline.client.refusals import ConnectionRefused
 from pipeline.client.settings import CONNECT_SECONDS, TOPIC_SECONDS, connection_settings
@@ -51,13 +54,18 @@ def admin_client(cluster: Cluster) -> KafkaAdminClient:
 
 
 def ensure_topics(
-    cluster: Cluster, *topics: str, partitions: int = PARTITIONS, outputs: Collection[str] = OUTPUT_TOPICS
+    cluster: Cluster,
+    *topics: str,
+    reads: Collection[str] = (),
+    partitions: int = PARTITIONS,
+    outputs: Collection[str] = OUTPUT_TOPICS,
 ) -> None:
     """Create the topics that are missing, and raise the size limit of outputs.
 
     Args:
         cluster: where Kafka is, and how to connect.
         topics: their names.
+        reads: those of them that the script reads; it writes to the others.
         partitions: the number of partitions of a topic that is missing.
         outputs: those of the topics whose records are larger than the source records they came from.
 
@@ -65,10 +73,21 @@ def ensure_topics(
         PipelineError: no broker answers, or it refuses.
     """
     with admin_client(cluster) as admin:
-        missing = set(topics) - set(admin.list_topics())
-        if missing:
+        if missing := _missing(admin, topics, reads):
             create_topics(admin, missing, partitions)
         _raise_size_limit(admin, [topic for topic in topics if topic in outputs])
+
+
+def _missing(admin: KafkaAdminClient, topics: Iterable[str], reads: Collection[str]) -> list[str]:
+    """Return which of the topics do not exist; one may be seen only by who may read it or write to it."""
+    missing = []
+    for topic in admin.describe_topics(list(topics)):
+        name, error = topic["name"], for_code(topic["error_code"])
+        if issubclass(error, AuthorizationError):
+            raise PipelineError(not_allowed(READ if name in reads else WRITE, "topic", name))
+        if error is UnknownTopicOrPartitionError:
+            missing.append(name)
+    return missing
 
 
 def create_topics(
@@ -107,6 +126,8 @@ def create_topics(
         error = for_code(topic["error_code"])
         if topic["error_code"] == 0:
             created.append(topic["name"])
+        elif issubclass(error, AuthorizationError):
+            raise PipelineError(not_allowed("Create", "topic", topic["name"]))
         elif error is not TopicAlreadyExistsError:
             raise PipelineError(
                 f"Kafka refused to create topic {topic['name']}: {topic['error_message'] or error.__name__}"
@@ -115,9 +136,7 @@ def create_topics(
         # Also those that another script has just created
         admin.wait_for_topics(wanted, timeout_ms=int(TOPIC_SECONDS * 1000))
     except KafkaTimeoutError as error:
-        raise PipelineError(
-            f"Topics can't be used: {error}. If this client is not allowed to: kafka-acls --add"
-        ) from error
+        raise PipelineError(f"Topics can't be used: {error}.") from error
     return created
 
 
@@ -127,15 +146,18 @@ def _raise_size_limit(admin: KafkaAdminClient, outputs: Iterable[str]) -> None:
     Where the broker does not allow that, the first record that is too large will report it.
     """
     resources = [ConfigResource("TOPIC", topic) for topic in outputs]
-    described = admin.describe_configs(resources, config_filter="all").get("topic", {}) if resources else {}
-    for topic, settings in described.items():
-        limit = settings.get(SIZE_LIMIT)
-        if (
-            limit
-            and limit["config_source"] != ConfigSourceType.DYNAMIC_TOPIC_CONFIG.name
-            and int(limit["value"]) < OUTPUT_SIZE_LIMIT
-        ):
-            admin.alter_configs([ConfigResource("TOPIC", topic, {SIZE_LIMIT: str(OUTPUT_SIZE_LIMIT)})])
+    with suppress(AuthorizationError):
+        described = (
+            admin.describe_configs(resources, config_filter="all").get("topic", {}) if resources else {}
+        )
+        for topic, settings in described.items():
+            limit = settings.get(SIZE_LIMIT)
+            if (
+                limit
+                and limit["config_source"] != ConfigSourceType.DYNAMIC_TOPIC_CONFIG.name
+                and int(limit["value"]) < OUTPUT_SIZE_LIMIT
+            ):
+                admin.alter_configs([ConfigResource("TOPIC", topic, {SIZE_LIMIT: str(OUTPUT_SIZE_LIMIT)})])
 
 
 def ensure_compacted_topic(cluster: Cluster, topic: str) -> None:
@@ -150,10 +172,13 @@ def ensure_compacted_topic(cluster: Cluster, topic: str) -> None:
     """
     settings = {"cleanup.policy": "compact"}
     with admin_client(cluster) as admin:
-        if create_topics(admin, [topic], partitions=1, settings=settings):
+        if missing := _missing(admin, [topic], reads=()):
+            create_topics(admin, missing, partitions=1, settings=settings)
             return
         resource = ConfigResource("TOPIC", topic)
         described = admin.describe_configs([resource], config_filter="all")["topic"][topic]
+        if not described:  # Kafka says no more than that
+            raise PipelineError(not_allowed("DescribeConfigs", "topic", topic))
         if any(described[name]["value"] != value for name, value in settings.items()):
             admin.alter_configs([ConfigResource("TOPIC", topic, settings)])
 

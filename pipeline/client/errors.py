@@ -5,7 +5,9 @@ from collections.abc import Callable
 
 from kafka.errors import (
     AuthorizationError,
+    ClusterAuthorizationFailedError,
     CorruptRecordError,
+    GroupAuthorizationFailedError,
     InvalidGroupIdError,
     InvalidProducerEpochError,
     InvalidRecordError,
@@ -15,6 +17,7 @@ from kafka.errors import (
     MessageSizeTooLargeError,
     ProducerFencedError,
     RetriableError,
+    TransactionalIdAuthorizationFailedError,
     UnsupportedCodecError,
     UnsupportedForMessageFormatError,
     UnsupportedVersionError,
@@ -22,6 +25,11 @@ from kafka.errors import (
 from kafka.errors import KafkaError as KafkaError  # for pipeline/dlq/, which imports no kafka-python
 
 from pipeline.cli.process import PipelineError, run
+from pipeline.client.refusals import ConnectionRefused
+
+# In the words of kafka-acls
+READ, WRITE = "Read", "Write"
+TRANSACTIONAL_ID = "transactional-id"
 
 # Another attempt would fail again: a person has to fix something first.
 FINAL_ERRORS = (
@@ -45,15 +53,53 @@ ADVICE: dict[type[KafkaError], str] = {
     UnsupportedCodecError: "Install the codec: pip install 'kafka-python[lz4,snappy,zstd]'.",
     CorruptRecordError: "To pass it: kafka-consumer-groups --reset-offsets --to-offset (docs/delivery.md).",
     UnsupportedForMessageFormatError: "Raise the topic's message.format.version: it is older than 0.11.",
-    AuthorizationError: "Allow this client to read and write its topics (kafka-acls).",
 }
 
 
-def describe(error: Exception) -> str:
-    """Return an error and what to do about it, for a person, in whole sentences."""
+def describe(error: Exception, operation: str = READ) -> str:
+    """Return an error and what to do about it, for a person, in whole sentences.
+
+    Args:
+        error: of a client.
+        operation: on a topic that was tried; Kafka does not say which one it refuses.
+    """
+    if isinstance(error, AuthorizationError):
+        return not_allowed(*_resource_of(error, operation))
     advice = next((text for kind, text in ADVICE.items() if isinstance(error, kind)), "")
+    if isinstance(error, ConnectionRefused):
+        return str(error)
     what = re.sub(r"^\[Error \d+] |: None$|\.$", "", str(error))
     return f"{what}. {advice}".strip()
+
+
+def not_allowed(operation: str, kind: str, name: str) -> str:
+    """Return the line about a missing right.
+
+    Args:
+        operation: the right, in the words of kafka-acls.
+        kind: of the resource: topic, group, transactional-id or cluster.
+        name: of the resource; empty where there is only one, or it is not known.
+    """
+    what = f"{kind} {name}".rstrip()
+    prefixed = " (ids of a processor begin with its group: --resource-pattern-type prefixed)"
+    return (
+        f"Kafka does not allow {operation} on {what}. Allow it: kafka-acls --add --allow-principal User:NAME "
+        f"--operation {operation} --{what}{prefixed if kind == TRANSACTIONAL_ID else ''}; "
+        "docs/security.md has all rights."
+    )
+
+
+def _resource_of(error: AuthorizationError, operation: str) -> tuple[str, str, str]:
+    """Return which right is missing on which resource, for not_allowed()."""
+    names = error.args[0] if error.args else ""
+    name = ",".join(sorted(names)) if isinstance(names, (set, frozenset, list)) else str(names or "")
+    if isinstance(error, GroupAuthorizationFailedError):
+        return READ, "group", name
+    if isinstance(error, TransactionalIdAuthorizationFailedError):
+        return WRITE, TRANSACTIONAL_ID, name
+    if isinstance(error, ClusterAuthorizationFailedError):
+        return "IdempotentWrite", "cluster", ""
+    return operation, "topic", name
 
 
 def is_fenced(error: Exception) -> bool:
@@ -74,6 +120,8 @@ def run_kafka_script(main: Callable[[], None], name: str | None = None) -> None:
         try:
             main()
         except KafkaError as error:
+            if isinstance(error, (AuthorizationError, ConnectionRefused)):
+                raise PipelineError(describe(error)) from error
             said = "does not answer" if isinstance(error, RetriableError) else "refused"
             raise PipelineError(f"Kafka {said}: {describe(error)}") from error
 

@@ -22,7 +22,7 @@ from pipeline.cli.process import PipelineError, Stop
 from pipeline.cli.status import log
 from pipeline.client.admin import TopicIds, topics_of_old_format
 from pipeline.client.consuming import count_partitions, subscribe
-from pipeline.client.errors import FINAL_ERRORS, describe
+from pipeline.client.errors import FINAL_ERRORS, READ, WRITE, describe
 from pipeline.client.health import answers, any_open
 from pipeline.client.transactions import EXPIRY_SECONDS, TransactionalProducer, close_in_background
 from pipeline.client.watchdog import HANG_SECONDS, Watchdog, restart_process
@@ -172,7 +172,7 @@ class ExactlyOnce:
                 _confirm_owned(clients, membership, polled)
                 clients.producer.begin()
         except KafkaError as error:
-            self._recover_from(error)
+            self._recover_from(error, READ)
             return []
         offsets = {
             partition: OffsetAndMetadata(records[-1].offset + 1, clients.mark_of(partition.topic))
@@ -214,7 +214,7 @@ class ExactlyOnce:
                 batch.clients.producer.commit(batch.offsets, batch.membership)
                 _confirm_committed(batch)
         except KafkaError as error:
-            self._recover_from(error)
+            self._recover_from(error, WRITE)
             return False
         self._batch = None
         if self._recovering:
@@ -229,10 +229,10 @@ class ExactlyOnce:
         gc.collect()  # clients that failed are reference cycles, which hold all that they had fetched
         return _Clients(self._cluster, self._new_consumer, self._new_producer, self._sources, self._outputs)
 
-    def _recover_from(self, error: KafkaError) -> None:
+    def _recover_from(self, error: KafkaError, operation: str) -> None:
         """The one answer to any error: close both clients; the next poll() recreates them."""
         if isinstance(error, FINAL_ERRORS):
-            raise PipelineError(describe(error)) from error
+            raise PipelineError(describe(error, operation)) from error
         if isinstance(error, UnknownError):
             self._stop_at_an_old_format(error)
         if self._recovering:

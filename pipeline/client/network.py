@@ -52,15 +52,38 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc]  # the client 
             self.cluster.request_update()
             raise NodeNotReadyError(node_id) from error
 
+    async def _build_transport(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        """Return a connection that delivers the last answer before its end.
+
+        A broker says why it refuses a client, and closes the connection at once. kafka-python 3.0.12 drops
+        what it received where it finds the end behind it.
+        """
+        transport = await super()._build_transport(*arguments, **options)
+        receive = transport._sock_recv
+
+        def receive_all() -> tuple[bytes, KafkaError | None]:
+            data, error = receive()
+            return data, None if data else error  # the end is still there at the next call
+
+        transport._sock_recv = receive_all
+        return transport
+
     async def _connect(self, node: Any, conn: KafkaConnection, *arguments: Any, **options: Any) -> None:  # noqa: ANN401
         security = self._of_cluster.security_now()
         conn.config.update(_credentials(security))
         if security.tls:
             with suppress(OSError):  # the files are just being replaced; those of before may still do
                 self.config["ssl_context"] = security.tls_context()
+
+        def failed(error: BaseException) -> None:
+            # Kafka may just close the next connection: the first reason stays
+            self._refusal = refusal_of(error, where, self._of_cluster, security) or self._refusal
+
+        where = f"{node.host}:{node.port}"
+        conn.init_future.add_errback(failed)
         await super()._connect(node, conn, *arguments, **options)
-        error = conn.init_future.exception if conn.init_future.failed() else None
-        self._refusal = refusal_of(error, f"{node.host}:{node.port}", self._of_cluster, security)
+        if conn.init_future.succeeded():
+            self._refusal = None
 
 
 class Network(KafkaNetClient):  # type: ignore[misc]

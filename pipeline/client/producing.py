@@ -13,7 +13,7 @@ from kafka.producer.future import FutureRecordMetadata
 
 from pipeline.cli.process import PipelineError, Stop
 from pipeline.cli.status import Progress, log
-from pipeline.client.errors import describe
+from pipeline.client.errors import WRITE, describe
 from pipeline.dead_letters import place_of
 
 MAX_IN_FLIGHT = 10_000  # the client's buffer has no limit of its own
@@ -122,7 +122,7 @@ class Deliveries:
         """Count a failure; report the first one, as thousands may have the same reason."""
         with self._printing:
             if report or self._failures == 0:
-                log.error(f"Not delivered: {describe(error)}")
+                log.error(f"Not delivered: {describe(error, WRITE)}")
             self._failures += 1
         self._room.release()
 

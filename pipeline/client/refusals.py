@@ -28,9 +28,15 @@ CLIENT_CERTIFICATE_ALERTS = (
 class ConnectionRefused(KafkaError):  # type: ignore[misc]  # the client has no types
     """Broker and client do not let each other in; the message says why, and what to do."""
 
+    def __str__(self) -> str:
+        return str(self.args[0])  # without the name of the class
+
 
 class TokenError(KafkaError):  # type: ignore[misc]
     """No token could be had; the message says why, and what to do."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 def refusal_of(

@@ -10,13 +10,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from kafka import KafkaProducer
-from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka.errors import (
+    AuthorizationError,
+    KafkaError,
+    KafkaTimeoutError,
+    TransactionalIdAuthorizationFailedError,
+)
 from kafka.producer.future import FutureRecordMetadata
 from kafka.serializer import Serializer
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
 
 from pipeline.cli.process import PipelineError
-from pipeline.client.errors import FINAL_ERRORS, RECORD_ERRORS, describe
+from pipeline.client.errors import FINAL_ERRORS, RECORD_ERRORS, WRITE, describe, not_allowed
 from pipeline.client.producing import flush
 from pipeline.dead_letters import Headers
 
@@ -64,6 +69,9 @@ class TransactionalProducer:
         self._error: KafkaError | None = None
         try:
             producer.init_transactions()
+        except TransactionalIdAuthorizationFailedError as error:
+            self.close()
+            raise TransactionalIdAuthorizationFailedError(producer.config["transactional_id"]) from error
         except BaseException:
             self.close()
             raise
@@ -151,6 +159,8 @@ class TransactionalProducer:
         if final:
             error = next(iter(final.values()))
             kind = RefusedError if isinstance(error, RECORD_ERRORS) else PipelineError
+            if isinstance(error, AuthorizationError):
+                raise PipelineError(not_allowed(WRITE, "topic", ",".join(sorted(final))))
             raise kind(f"Topic {' or '.join(final)}: {describe(error)}")
         if self._error is not None:
             raise self._error
