@@ -8,7 +8,7 @@ source pipeline/local/environment.sh
 
 make_environment
 install requirements.txt
-choice=$("$PYTHON" -m pipeline.local.broker)
+choice=$("$PYTHON" -m pipeline.local.broker "$@")
 # Only Kafka without Docker needs more than the scripts do: a Java runtime and the jars
 [ "$choice" != local ] || install requirements.txt requirements/local.txt
 exec "$PYTHON" -m pipeline.demo "$@"

@@ -16,7 +16,7 @@ from benchmarks import report
 from benchmarks.contestants import kafka_streams
 from benchmarks.measure import Contestant, Figures, Load, measure_one, measure_two
 from benchmarks.stage import make_events
-from pipeline.cli.options import whole_number
+from pipeline.cli.options import choose_cluster, whole_number
 from pipeline.cli.process import PipelineError
 from pipeline.cli.status import log
 from pipeline.client.errors import run_kafka_script
@@ -79,7 +79,7 @@ def main() -> None:
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C does: contestants are ended, too
 
-    kafka = broker.ready(broker.choose())
+    kafka = broker.ready(broker.choose(), choose_cluster())
     log.info(f"Kafka at {kafka.servers}, {kafka.how}.")
     load = Load(options.events, RATES, options.seconds)
     events = make_events(max(load.total, WARM_UP.total))

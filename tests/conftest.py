@@ -15,6 +15,8 @@ from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
+from pipeline.cli.cluster import Cluster
+from pipeline.cli.options import choose_cluster
 from pipeline.local import broker
 from pipeline.local.broker import Broker
 from pipeline.local.kafka import CONTROLLER_PORT_DISTANCE, LocalKafka
@@ -140,13 +142,13 @@ def kafka(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory)
     with FileLock(shared / "kafka.lock"):
         choice = broker.choose()
         if choice != "local":
-            return broker.ready(choice)
+            return broker.ready(choice, choose_cluster())
         port = shared / "kafka.port"
         if not port.exists():
             port.write_text(str(free_port()))
         local = LocalKafka(port=int(port.read_text()), home=shared)
         local.start()
-    return Broker(local.bootstrap_servers, "for the tests", f"{broker.LOCAL_TOOL} exec ", stop=None)
+    return Broker(Cluster(local.bootstrap_servers), "for the tests", f"{broker.LOCAL_TOOL} exec ", stop=None)
 
 
 @pytest.fixture

@@ -38,9 +38,11 @@ def choose_cluster(servers: str | None = None, config_file: str | None = None) -
         ValueError: the file or the servers can't be used.
     """
     config_file = config_file or os.environ.get(CONFIG_VARIABLE)
-    cluster = read_cluster(
-        config_file, servers, _servers(os.environ.get(SERVERS_VARIABLE) or DEFAULT_SERVERS)
-    )
+    try:
+        default_servers = _servers(os.environ.get(SERVERS_VARIABLE) or DEFAULT_SERVERS)
+    except ValueError as error:
+        raise ValueError(f"${SERVERS_VARIABLE} can't be used: {error}") from error
+    cluster = read_cluster(config_file, servers, default_servers)
     parse_servers(cluster.servers)
     return cluster
 

@@ -2,6 +2,7 @@
 
     ./run.sh           one event per second from each producer, until Ctrl-C
     ./run.sh 500       500 events from each producer as fast as they go
+    ./run.sh --config client.properties 500      on a Kafka with TLS, user and password
 
 Every line stands under the name of the script that printed it. At the end comes a summary.
 """
@@ -16,11 +17,12 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import datetime, timezone
+from typing import Any
 
 import msgspec
 
 from pipeline.cli.cluster import Cluster
-from pipeline.cli.options import SERVERS_VARIABLE, whole_number
+from pipeline.cli.options import OptionParser, add_connection, whole_number
 from pipeline.cli.process import PipelineError, Stop
 from pipeline.cli.status import add_log_level, log
 from pipeline.client.admin import ensure_topics
@@ -47,11 +49,11 @@ LAST_RESULTS_SECONDS = 0.7
 STOP_SECONDS = 4.8  # with HURRIED_STOP_SECONDS of scripts.py in between
 
 
-def run_scripts(servers: str, count: int | None, stop: Stop, options: Sequence[str]) -> None:
+def run_scripts(cluster: Cluster, count: int | None, stop: Stop, options: Sequence[str]) -> None:
     """Run the four scripts until all events came out, or until Ctrl-C, and print a summary.
 
     Args:
-        servers: of the broker.
+        cluster: where Kafka is, and how to connect.
         count: events from each producer, as fast as they go; None for one per second until Ctrl-C.
         stop: ends it early.
         options: of all four scripts.
@@ -61,7 +63,7 @@ def run_scripts(servers: str, count: int | None, stop: Stop, options: Sequence[s
     """
     sent: list[SentEvent] = []
     all_sent = threading.Event()
-    summary = RunSummary(Cluster(servers))
+    summary = RunSummary(cluster)
     scripts: list[Script] = []
     with stopped_at_the_end(scripts, stop):
         for name in (PROCESSOR, CONSUMER):
@@ -130,7 +132,9 @@ def _collector(sent: list[SentEvent]) -> Callable[[str], str]:
 def _hints(kafka: Broker, started: datetime) -> str:
     """Return the commands to go on with; they work where they are copied to another terminal."""
     prefix = f"TOPIC_PREFIX={shlex.quote(TOPIC_PREFIX)} " if TOPIC_PREFIX else ""
-    of_this_run = f"--bootstrap-servers {kafka.servers} --since {time_text(started)}"
+    of_this_run = f"{shlex.join(_connection(kafka.cluster))} --since {time_text(started)}"
+    file = kafka.cluster.config_file
+    tool_config = f" --consumer.config {shlex.quote(file)}" if file else ""
     dlq = f"  {prefix}{broker.PYTHON} dlq.py"
     lines = []
     called_from = os.environ.get("OLDPWD", "")  # run.sh has changed to the project's folder
@@ -140,7 +144,7 @@ def _hints(kafka: Broker, started: datetime) -> str:
     if kafka.tool:
         lines += [
             f"  {kafka.tool}kafka-console-consumer --bootstrap-server {kafka.servers} "
-            f"--topic {shlex.quote(ANALYTICS_DLQ)} --from-beginning"
+            f"--topic {shlex.quote(ANALYTICS_DLQ)} --from-beginning{tool_config}"
         ]
     lines += [
         f"{dlq} stats {of_this_run}",
@@ -153,36 +157,53 @@ def _hints(kafka: Broker, started: datetime) -> str:
     return "\n".join(lines)
 
 
-def _start_kafka() -> Broker:
+def _start_kafka(given: Cluster, named: bool) -> Broker:
     """Find or start a broker, and create the topics.
+
+    Args:
+        given: the cluster that options and environment name.
+        named: by an option.
 
     Raises:
         PipelineError: there is none.
     """
-    kafka = broker.ready(broker.choose())
-    log.info(f"Kafka at {Cluster(kafka.servers)} ({kafka.how})")
-    ensure_topics(Cluster(kafka.servers), WEB_EVENTS, PURCHASE_EVENTS, ANALYTICS_EVENTS, ANALYTICS_DLQ)
+    kafka = broker.ready(broker.choose(named), given)
+    log.info(f"Kafka at {kafka.servers} ({kafka.how})")
+    ensure_topics(kafka.cluster, WEB_EVENTS, PURCHASE_EVENTS, ANALYTICS_EVENTS, ANALYTICS_DLQ)
     return kafka
 
 
-def main() -> None:
-    """Find or start a broker, create the topics, run the scripts."""
-    pipeline.start.interrupt_from_now_on()
-    parser = argparse.ArgumentParser(
+def _options() -> Any:  # noqa: ANN401, argparse's namespace
+    parser = OptionParser(
         prog="./run.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
         "count", nargs="?", type=whole_number(), help="events from each producer (default: until Ctrl-C)"
     )
+    add_connection(parser)
     add_log_level(parser)
-    options = parser.parse_args()
-    kafka = _start_kafka()  # before Stop: here Ctrl-C has to interrupt a download, or the start of a broker
+    return parser.parse_args()
+
+
+def _connection(cluster: Cluster) -> list[str]:
+    """Return the options of a script that connect it to the same cluster."""
+    config = ["--config", cluster.config_file] if cluster.config_file else []
+    return ["--bootstrap-servers", cluster.servers, *config]
+
+
+def main() -> None:
+    """Find or start a broker, create the topics, run the scripts."""
+    pipeline.start.interrupt_from_now_on()
+    options = _options()
+    # Before Stop: here Ctrl-C has to interrupt a download, or the start of a broker
+    kafka = _start_kafka(options.cluster, named=bool(options.bootstrap_servers or options.config))
     stop = Stop(STOP_SECONDS)
-    os.environ[SERVERS_VARIABLE] = kafka.servers  # for the scripts
-    of_all = ("--log-level", options.log_level) if options.log_level else ()
+    of_all = _connection(kafka.cluster)
+    if options.log_level:
+        of_all += ["--log-level", options.log_level]
     started = datetime.now(timezone.utc)
     try:
-        run_scripts(kafka.servers, options.count, stop, of_all)
+        run_scripts(kafka.cluster, options.count, stop, of_all)
     finally:
         print(_hints(kafka, started))
 

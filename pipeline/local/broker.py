@@ -1,9 +1,9 @@
 """Which Kafka to use: chosen here and nowhere else.
 
-$KAFKA_BOOTSTRAP_SERVERS if it is set; else whatever answers on localhost:9092; else Docker, if an engine
+The one that options or environment name; else whatever answers on localhost:9092; else Docker, if an engine
 answers; else the local Kafka of this folder. BROKER=docker or BROKER=local forces one of these two.
 
-    python -m pipeline.local.broker      prints the choice: given, found, docker or local
+    python -m pipeline.local.broker [OPTION...]     prints the choice: given, found, docker or local
 """
 
 import pipeline.start  # noqa: F401, first: now Ctrl-C ends this script at once
@@ -13,6 +13,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.cli.cluster import Cluster
-from pipeline.cli.options import DEFAULT_SERVERS, SERVERS_VARIABLE, parse_servers
+from pipeline.cli.options import CONFIG_VARIABLE, DEFAULT_SERVERS, SERVERS_VARIABLE
 from pipeline.cli.process import PipelineError, run
 from pipeline.cli.status import log
 from pipeline.client.health import answers, any_open
@@ -28,6 +29,7 @@ from pipeline.local import PROJECT
 
 Choice = Literal["given", "found", "docker", "local"]
 
+DEFAULT = Cluster(DEFAULT_SERVERS)
 CONTAINER = "kafka"
 WHO_LISTENS = "`sudo ss -ltnp`, or on macOS `lsof -nP -iTCP:9092`,"
 ENGINE_SECONDS = 10
@@ -43,24 +45,34 @@ class Broker:
     """A Kafka that answers.
 
     Attributes:
-        servers: bootstrap servers.
+        cluster: where it is, and how to connect.
         how: in words, why it was chosen.
         tool: the words before the name of one of Kafka's console tools; None where there are none.
         stop: the command that stops it; None where we did not start it.
     """
 
-    servers: str
+    cluster: Cluster
     how: str
     tool: str | None
     stop: str | None
 
+    @property
+    def servers(self) -> str:
+        """Its bootstrap servers."""
+        return self.cluster.servers
 
-def choose() -> Choice:
+
+def choose(named: bool = False) -> Choice:
     """Decide which Kafka to use; nothing is started.
+
+    Args:
+        named: by an option of the command line, which overrules the environment.
 
     Raises:
         PipelineError: $BROKER has an unknown value, or the port is held by something else.
     """
+    if named:
+        return "given"
     match os.environ.get("BROKER"):
         case "docker":
             return "docker"
@@ -68,15 +80,11 @@ def choose() -> Choice:
             return "local"
         case str(forced) if forced:
             raise PipelineError(f"BROKER={forced} is not known; it can be docker or local.")
-    if given := os.environ.get(SERVERS_VARIABLE):
-        try:
-            parse_servers(given)
-        except ValueError as error:
-            raise PipelineError(f"${SERVERS_VARIABLE} can't be used: {error}.") from error
+    if os.environ.get(SERVERS_VARIABLE) or os.environ.get(CONFIG_VARIABLE):
         return "given"
-    if answers(Cluster(DEFAULT_SERVERS), seconds=3):
+    if answers(DEFAULT, seconds=3):
         return "found"
-    if any_open(Cluster(DEFAULT_SERVERS)):
+    if any_open(DEFAULT):
         if _container_runs():  # Docker listens on the port at once, the broker in it some seconds later
             return "docker"
         raise PipelineError(
@@ -86,11 +94,12 @@ def choose() -> Choice:
     return "docker" if _compose_command() else "local"
 
 
-def ready(choice: Choice) -> Broker:
+def ready(choice: Choice, given: Cluster) -> Broker:
     """Return the chosen Kafka, after starting it where necessary.
 
     Args:
         choice: the result of choose().
+        given: the cluster that options and environment name.
 
     Raises:
         PipelineError: it can't be started or does not answer.
@@ -99,14 +108,14 @@ def ready(choice: Choice) -> Broker:
         return _docker()
     if choice == "local":
         return _local()
-    servers = os.environ.get(SERVERS_VARIABLE, "") if choice == "given" else DEFAULT_SERVERS
+    cluster = given if choice == "given" else DEFAULT
     if choice == "found" and _container_runs():
         return _docker_broker("found running")
     if choice == "found" and _local_runs():
         return _local_broker("found running")
-    how = f"named in ${SERVERS_VARIABLE}" if choice == "given" else "found running"
+    how = "as named" if choice == "given" else "found running"
     tools_are_here = importlib.util.find_spec("jgo")  # of requirements/local.txt
-    return Broker(servers, how, tool=f"{LOCAL_TOOL} exec " if tools_are_here else None, stop=None)
+    return Broker(cluster, how, tool=f"{LOCAL_TOOL} exec " if tools_are_here else None, stop=None)
 
 
 def start_container(compose: Sequence[str]) -> None:
@@ -126,7 +135,7 @@ def start_container(compose: Sequence[str]) -> None:
         return
     if NAME_TAKEN not in up.stderr:
         raise PipelineError(f"`{command}` failed: {_reason(up.stderr)}. Without Docker: BROKER=local")
-    if not (_container_runs() and any_open(Cluster(DEFAULT_SERVERS))):
+    if not (_container_runs() and any_open(DEFAULT)):
         raise PipelineError(_describe_other_container())
 
 
@@ -174,7 +183,7 @@ def _docker() -> Broker:
         raise PipelineError("No Docker engine with `docker compose` answers. Without Docker: BROKER=local")
     start_container(compose)
     deadline = time.monotonic() + UP_SECONDS
-    while not answers(Cluster(DEFAULT_SERVERS), seconds=2):
+    while not answers(DEFAULT, seconds=2):
         if time.monotonic() > deadline:
             raise PipelineError(
                 f"The container did not answer within {UP_SECONDS:.0f} s: see `docker logs {CONTAINER}`."
@@ -187,7 +196,7 @@ def _docker_broker(how: str) -> Broker:
     compose = " ".join(_compose_command() or ["docker", "compose"])
     ours = _state_and_folder()[1] == str(PROJECT)
     stop = f"{compose} down" if ours else f"docker stop {CONTAINER}"
-    return Broker(DEFAULT_SERVERS, how, tool=f"docker exec {CONTAINER} ", stop=stop)
+    return Broker(DEFAULT, how, tool=f"docker exec {CONTAINER} ", stop=stop)
 
 
 def _local() -> Broker:
@@ -197,7 +206,7 @@ def _local() -> Broker:
 
 
 def _local_broker(how: str) -> Broker:
-    return Broker(DEFAULT_SERVERS, how, tool=f"{LOCAL_TOOL} exec ", stop=f"{LOCAL_TOOL} stop")
+    return Broker(DEFAULT, how, tool=f"{LOCAL_TOOL} exec ", stop=f"{LOCAL_TOOL} stop")
 
 
 def _local_runs() -> bool:
@@ -232,8 +241,8 @@ def _output(*command: str) -> str | None:
 
 
 def main() -> None:
-    """Print the choice."""
-    print(choose())
+    """Print the choice; the options are those of the script that will use it."""
+    print(choose(named=any(word.startswith(("--config", "--bootstrap-servers")) for word in sys.argv[1:])))
 
 
 if __name__ == "__main__":

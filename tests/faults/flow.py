@@ -72,7 +72,7 @@ class Flow(Pipeline):
     """A pipeline with a Reader, and a check of all records at the end."""
 
     def __init__(self, servers: str) -> None:
-        super().__init__(Broker(servers, "for fault tests", f"{LOCAL_TOOL} exec ", stop=None))
+        super().__init__(Broker(Cluster(servers), "for fault tests", f"{LOCAL_TOOL} exec ", stop=None))
         self.sources = {"web": self.web, "purchase": self.purchase}
         ensure_topics(Cluster(servers), *self.sources.values(), self.analytics, self.dlq)
         self.reader = Reader(servers, self.analytics, self.dlq)

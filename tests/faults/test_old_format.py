@@ -57,7 +57,7 @@ def old_kafka(tmp_path: Path) -> Iterator[str]:
 
 @pytest.mark.only_in_full
 def test_topics_in_a_format_without_transactions_stop_the_processor_with_one_line(old_kafka: str) -> None:
-    with Pipeline(Broker(old_kafka, "Kafka 3", "", stop=None)) as pipeline:
+    with Pipeline(Broker(Cluster(old_kafka), "Kafka 3", "", stop=None)) as pipeline:
         refused = pipeline.run("producer_web.py", "--count", "1")
         assert refused.returncode == 1
         assert "Raise the topic's message.format.version" in refused.stderr

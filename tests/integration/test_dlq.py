@@ -15,6 +15,8 @@ import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource
 
+from pipeline.cli.cluster import Cluster
+from pipeline.client.admin import ensure_topics
 from pipeline.client.records import read_any_header_name
 from pipeline.dead_letters import DELIVERY_COUNT, NAMES, read_dead_letter
 from pipeline.local import PROJECT
@@ -67,7 +69,7 @@ def edit(code: str) -> str:
 @pytest.fixture
 def made(pipeline: Pipeline) -> Pipeline:
     """A pipeline whose topics exist."""
-    dlq(pipeline, "stats")
+    ensure_topics(Cluster(pipeline.kafka.servers), pipeline.web, pipeline.purchase, pipeline.dlq)
     return pipeline
 
 

@@ -191,8 +191,10 @@ def test_a_script_that_can_not_be_started_leaves_none_behind(pipeline: Pipeline)
 
 def test_servers_that_can_not_be_read(pipeline: Pipeline) -> None:
     shown = pipeline.run(*RUN, "1", KAFKA_BOOTSTRAP_SERVERS="nowhere")
-    assert shown.returncode == 1
-    assert shown.stderr == "run.sh: $KAFKA_BOOTSTRAP_SERVERS can't be used: 'nowhere' is not HOST:PORT.\n"
+    assert shown.returncode == 2
+    assert (
+        "run.sh: error: $KAFKA_BOOTSTRAP_SERVERS can't be used: 'nowhere' is not HOST:PORT\n" in shown.stderr
+    )
 
 
 def test_bad_usage() -> None:

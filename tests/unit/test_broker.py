@@ -120,7 +120,7 @@ def test_another_reason_is_reported(docker: Path, said: str, reason: str) -> Non
 def test_the_command_that_stops_the_container_found_running(docker: Path, folder: str, command: str) -> None:
     (docker / "running").write_text("kafka\n")
     (docker / "inspected").write_text(f"running|{folder}\n")
-    assert broker.ready("found").stop == command
+    assert broker.ready("found", broker.DEFAULT).stop == command
 
 
 def test_docker_compose_works_in_a_folder_of_korean_letters(tmp_path: Path) -> None:

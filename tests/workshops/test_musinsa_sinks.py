@@ -195,7 +195,7 @@ def test_the_service_is_killed_and_started_again(shop: Shop, service: Service) -
 
 @pytest.mark.thorough
 def test_kafka_is_killed_and_started_again(own_kafka: LocalKafka, services: list[Service]) -> None:
-    broker = Broker(own_kafka.bootstrap_servers, "for this test", f"{LOCAL_TOOL} exec ", None)
+    broker = Broker(Cluster(own_kafka.bootstrap_servers), "for this test", f"{LOCAL_TOOL} exec ", None)
     with Pipeline(broker) as pipeline:
         shop = Shop(pipeline)
         shop.make_topic()
