@@ -127,7 +127,10 @@ WRONG = {
     "mechanism": (LOGIN | {"sasl.mechanism": "GSSAPI"}, "sasl.mechanism='GSSAPI' is not one of PLAIN, SCRAM"),
     "no mechanism": ({"security.protocol": "SASL_SSL"}, "sasl.mechanism is missing; it can be PLAIN, SCRAM"),
     "no password": (LOGIN, "sasl.password (or password in sasl.jaas.config) is missing; PLAIN needs it"),
-    "placeholder": (LOGIN | {"sasl.password": "<API-SECRET>"}, "sasl.password (or password in sasl.jaas.config) is only a placeholder"),
+    "placeholder": (
+        LOGIN | {"sasl.password": "<API-SECRET>"},
+        "sasl.password (or password in sasl.jaas.config) is only a placeholder",
+    ),
     "placeholder of the cloud": (LOGIN | {"sasl.password": "{{ KEY }}"}, "is only a placeholder"),
     "token endpoint": (
         LOGIN | {"sasl.mechanism": "OAUTHBEARER", "sasl.oauthbearer.client.id": "a",
@@ -147,7 +150,10 @@ WRONG = {
         {"security.protocol": "SSL", "ssl.ca.location": "/nowhere.pem"},
         "ssl.ca.location: /nowhere.pem: No such file or directory",
     ),
-    "authority": ({"security.protocol": "SSL", "ssl.ca.location": __file__}, "has no certificate in PEM form"),
+    "authority": (
+        {"security.protocol": "SSL", "ssl.ca.location": __file__},
+        "has no certificate in PEM form",
+    ),
     "certificate": (
         {"security.protocol": "SSL", "ssl.certificate.location": __file__},
         "are no certificate and key that belong together, or ssl.key.password is wrong",
@@ -162,10 +168,9 @@ WRONG = {
 
 @pytest.mark.parametrize(("properties", "message"), WRONG.values(), ids=WRONG)
 def test_what_is_wrong_is_named(tmp_path: Path, properties: dict[str, str], message: str) -> None:
-    with pytest.raises(
-        ConfigError, match=message.replace("(or", r"\(or").replace("config) is m", r"config\) is m")
-    ):
+    with pytest.raises(ConfigError) as raised:
         read(tmp_path, properties)
+    assert message in str(raised.value)
 
 
 def test_a_file_that_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
