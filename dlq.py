@@ -26,9 +26,8 @@ from pipeline.dlq.queue import DeadLetterQueue
 from pipeline.dlq.replay import DryRun, Replay
 from pipeline.dlq.selection import Selection, batches
 from pipeline.dlq.views import Statistics, as_json, as_line, as_page, as_replay
-from pipeline.topics import ANALYTICS_DLQ, TOPIC_PREFIX
+from pipeline.topics import ANALYTICS_DLQ, REPLAY_ID
 
-TRANSACTIONAL_ID = TOPIC_PREFIX + "dlq-replay"  # one for all replays: a new one fences the one before
 EXAMPLES = """
     python3 dlq.py stats
     python3 dlq.py list --source web --since 10m
@@ -52,7 +51,7 @@ def new_producer(cluster: Cluster) -> TransactionalProducer:
     """Make the producer that writes letters and the ledger of replays, in transactions."""
     producer = KafkaProducer(
         **connection_settings(cluster),
-        transactional_id=TRANSACTIONAL_ID,
+        transactional_id=REPLAY_ID,
         transaction_timeout_ms=10_000,  # what a killed replay left open holds readers up that long
         delivery_timeout_ms=8_000,  # a letter that arrives later would come too late for its transaction
         request_timeout_ms=5_000,

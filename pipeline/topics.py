@@ -24,3 +24,6 @@ PARTITIONS = 3  # of each topic that the scripts create
 
 PROCESSOR_GROUP = TOPIC_PREFIX + "stream-processor"
 CONSUMER_GROUP = TOPIC_PREFIX + "analytics-consumer"
+REPLAY_ID = (
+    TOPIC_PREFIX + "dlq-replay"
+)  # the transactional id of all replays: a new one fences the one before

@@ -176,8 +176,8 @@ TABLE = (
     ),
     Defence(
         "all replays share one transactional id", "dlq.py",
-        "transactional_id=TRANSACTIONAL_ID,",
-        "transactional_id=f'{TRANSACTIONAL_ID}-{__import__(\"os\").getpid()}',",
+        "transactional_id=REPLAY_ID,",
+        "transactional_id=f'{REPLAY_ID}-{__import__(\"os\").getpid()}',",
         REPLAYS + "test_replays_at_the_same_time",
         r"0 lost, [1-9]\d* too many",
     ),
