@@ -5,6 +5,7 @@
     python -m pipeline.local status
     python -m pipeline.local exec kafka-topics --bootstrap-server localhost:9092 --list
     python -m pipeline.local stop
+    python -m pipeline.local start --secure      TLS, passwords, and rights for each script (docs/security.md)
 
 It listens on 127.0.0.1 alone and keeps its data and logs in .kafka/ until that folder is deleted.
 """
@@ -25,6 +26,7 @@ try:
     from pipeline.local.jars import KAFKA
     from pipeline.local.java import java_environment
     from pipeline.local.kafka import DEFAULT_PORT, HIGHEST_PORT, LocalKafka, who_listens
+    from pipeline.local.secure import SecureKafka
     from pipeline.local.tools import TOOLS, tool_command
 except ModuleNotFoundError as missing:
     name = str(missing.name).partition(".")[0]
@@ -51,6 +53,7 @@ def _parse_options() -> argparse.Namespace:
             default=DEFAULT_PORT,
             help="of the first broker, default: %(default)s",
         )
+        command.add_argument("--secure", action="store_true", help="a secured one, with data of its own")
         add_log_level(command)
     tool = commands.add_parser("exec", help="run one of Kafka's console tools")
     tool.add_argument("tool", choices=sorted(TOOLS), metavar="TOOL", help=", ".join(sorted(TOOLS)))
@@ -67,8 +70,8 @@ def main() -> None:
         command = tool_command(options.tool, options.arguments)
         os.execve(command[0], command, java_environment())
 
-    kafka = LocalKafka(options.brokers, options.port)
-    where = f"Apache {KAFKA} at {kafka.bootstrap_servers}"
+    kafka = (SecureKafka if options.secure else LocalKafka)(options.brokers, options.port)
+    where = f"{'Secured ' if options.secure else ''}Apache {KAFKA} at {kafka.bootstrap_servers}"
     if options.command == "start":
         _start(kafka, where)
     elif options.command == "stop":
@@ -90,6 +93,8 @@ def _start(kafka: LocalKafka, where: str) -> None:
         running = "runs" if kafka.running else "is not running"
         log.warning(f"Interrupted: {where} {running}.")
         raise
+    if isinstance(kafka, SecureKafka):
+        print(f"Its users, each a file for --config: {kafka.files.clients}/")
 
 
 def _not_ours(port: int) -> str:

@@ -25,7 +25,9 @@ from pipeline.local.processes import BackgroundProcess, stop_all
 from pipeline.local.tools import tool_command
 
 DEFAULT_PORT = 9092
+INTERNAL_PORT_DISTANCE = 5_000  # between brokers, in a secured cluster
 CONTROLLER_PORT_DISTANCE = 10_000
+CONTROLLER = "CONTROLLER"
 HIGHEST_PORT = 65_535 - CONTROLLER_PORT_DISTANCE - 2
 START_SECONDS = 90.0
 GIVE_UP_SECONDS = 3.0  # for a broker that did not come up: nothing of it is worth a longer wait
@@ -42,7 +44,8 @@ WITHOUT_MEANING = re.compile(
 DAMAGED = re.compile(r"meta\.properties|cluster\.id|log director|checkpoint|[Cc]orrupt")
 DENIED = re.compile("Permission denied|AccessDenied|Read-only file system")
 PROPERTIES_PATH = re.compile(
-    r"(?P<home>.+)/cluster-of-(?P<brokers>\d+)-at-(?P<first>\d+)/node-(?P<number>\d+)/server\.properties",
+    r"(?P<home>.+)/(?P<secure>secure-)?cluster-of-(?P<brokers>\d+)-at-(?P<first>\d+)"
+    r"/node-(?P<number>\d+)/server\.properties",
     re.DOTALL,
 )
 
@@ -58,11 +61,14 @@ class Node:
         number: int,
         first_port: int,
         brokers: int,
+        listeners: Mapping[str, int],
         settings: Mapping[str, object],
     ) -> None:
         self.folder = folder / f"node-{number}"
         self.number = number
         self.port = first_port + number - 1
+        # By the name of each how far its port is from the one for clients
+        self._ports = {name: self.port + distance for name, distance in listeners.items()}
         self._controllers = [
             f"{other}@{HOST}:{first_port + other - 1 + CONTROLLER_PORT_DISTANCE}"
             for other in range(1, brokers + 1)
@@ -84,7 +90,7 @@ class Node:
         Raises:
             PipelineError: one of its ports is taken.
         """
-        for port in (self.port, self.port + CONTROLLER_PORT_DISTANCE):
+        for port in self._ports.values():
             _require_free(port)
         self.folder.mkdir(exist_ok=True)
         self._properties.write_text("".join(f"{name}={value}\n" for name, value in self._settings().items()))
@@ -111,14 +117,16 @@ class Node:
             raise PipelineError(f"Kafka's storage could not be prepared: {said}")
 
     def _settings(self) -> dict[str, object]:
+        listeners = {name: f"{name}://{HOST}:{port}" for name, port in self._ports.items()}
         return {
             "process.roles": "broker,controller",
             "node.id": self.number,
             "controller.quorum.voters": ",".join(self._controllers),
-            "controller.listener.names": "CONTROLLER",
-            "listeners": f"PLAINTEXT://{HOST}:{self.port},"
-            f"CONTROLLER://{HOST}:{self.port + CONTROLLER_PORT_DISTANCE}",
-            "advertised.listeners": f"PLAINTEXT://{HOST}:{self.port}",
+            "controller.listener.names": CONTROLLER,
+            "listeners": ",".join(listeners.values()),
+            "advertised.listeners": ",".join(
+                address for name, address in listeners.items() if name != CONTROLLER
+            ),
             "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
             # Below the folder it runs in: this is a list, a comma in the project's path would divide it, and
             # Java would read the file in an encoding without Korean letters.
@@ -145,6 +153,10 @@ class Node:
 class LocalKafka:
     """A cluster of local brokers and its folder."""
 
+    kind = "cluster"  # begins the name of its folder
+    # The name of each listener, and how far its port is from the one for clients
+    listeners: Mapping[str, int] = MappingProxyType({"PLAINTEXT": 0, CONTROLLER: CONTROLLER_PORT_DISTANCE})
+
     def __init__(
         self,
         brokers: int = 1,
@@ -160,8 +172,11 @@ class LocalKafka:
             home: the folder for data and logs; the jars are always in HOME.
             settings: further properties of the brokers; they override ours.
         """
-        self.folder = home / f"cluster-of-{brokers}-at-{port}"
-        self.nodes = [Node(self.folder, number, port, brokers, settings) for number in range(1, brokers + 1)]
+        self.folder = home / f"{self.kind}-of-{brokers}-at-{port}"
+        self.nodes = [
+            Node(self.folder, number, port, brokers, self.listeners, settings)
+            for number in range(1, brokers + 1)
+        ]
 
     @property
     def bootstrap_servers(self) -> str:
@@ -187,12 +202,17 @@ class LocalKafka:
             if missing:
                 self._require_room()
                 self._start(missing)
-            self._wait_until_up()
+            else:
+                self._wait_until_up()
             return bool(missing)
 
     def stop(self) -> bool:
         """Stop every broker, by force where one does not end in time; return whether any was running."""
         return stop_all([node.service for node in self.nodes])
+
+    def reached_at(self, node: Node) -> Cluster:
+        """Return one broker as a client sees it that is to find out whether it answers."""
+        return Cluster(f"{HOST}:{node.port}")
 
     def _start(self, missing: Sequence[Node]) -> None:
         """Start brokers; where one of them fails, or at a Ctrl-C, none is left running."""
@@ -221,7 +241,7 @@ class LocalKafka:
     def _wait_until_up(self) -> None:
         deadline = time.monotonic() + START_SECONDS
         for node in self.nodes:
-            while not answers(Cluster(f"{HOST}:{node.port}"), seconds=1):
+            while not answers(self.reached_at(node), seconds=1):
                 if not node.process:
                     raise PipelineError(f"Kafka ended while starting: {node.failure()} (log: {node.log})")
                 if time.monotonic() > deadline:
@@ -267,13 +287,13 @@ def who_listens(port: int) -> str:
         if not found:
             continue
         first = int(found["first"])
-        if port in (own := first + int(found["number"]) - 1, own + CONTROLLER_PORT_DISTANCE):
+        if port - (first + int(found["number"]) - 1) in (0, INTERNAL_PORT_DISTANCE, CONTROLLER_PORT_DISTANCE):
             home = Path(found["home"])
             project = home.parent if home.name == HOME.name else home
             return (
                 f"It is a Kafka of {project} (process {process.pid}, user {process.info['username']}), "
                 f"stopped by: cd {shlex.quote(str(project))} && kafka-env/bin/python -m pipeline.local stop "
-                f"--brokers {found['brokers']} --port {first}"
+                f"{'--secure ' if found['secure'] else ''}--brokers {found['brokers']} --port {first}"
             )
     return f"`sudo ss -ltnp | grep {port}` shows it; a Kafka in Docker is stopped by `docker compose down`."
 
