@@ -3,6 +3,7 @@
     ./run.sh           one event per second from each producer, until Ctrl-C
     ./run.sh 500       500 events from each producer as fast as they go
     ./run.sh --config client.properties 500      on a Kafka with TLS, user and password
+    ./run.sh --secure 500                        on a secured one, each script with a user of its own
 
 Every line stands under the name of the script that printed it. At the end comes a summary.
 """
@@ -22,7 +23,7 @@ from typing import Any
 import msgspec
 
 from pipeline.cli.cluster import Cluster
-from pipeline.cli.options import OptionParser, add_connection, whole_number
+from pipeline.cli.options import OptionParser, add_connection, choose_cluster, parse_servers, whole_number
 from pipeline.cli.process import PipelineError, Stop
 from pipeline.cli.status import add_log_level, log
 from pipeline.client.admin import ensure_topics
@@ -49,14 +50,16 @@ LAST_RESULTS_SECONDS = 0.7
 STOP_SECONDS = 4.8  # with HURRIED_STOP_SECONDS of scripts.py in between
 
 
-def run_scripts(cluster: Cluster, count: int | None, stop: Stop, options: Sequence[str]) -> None:
+def run_scripts(
+    cluster: Cluster, count: int | None, stop: Stop, options_of: Callable[[str], Sequence[str]]
+) -> None:
     """Run the four scripts until all events came out, or until Ctrl-C, and print a summary.
 
     Args:
         cluster: where Kafka is, and how to connect.
         count: events from each producer, as fast as they go; None for one per second until Ctrl-C.
         stop: ends it early.
-        options: of all four scripts.
+        options_of: returns the options of a script.
 
     Raises:
         PipelineError: a script failed, or what was sent is not what came out.
@@ -67,10 +70,12 @@ def run_scripts(cluster: Cluster, count: int | None, stop: Stop, options: Sequen
     scripts: list[Script] = []
     with stopped_at_the_end(scripts, stop):
         for name in (PROCESSOR, CONSUMER):
-            scripts.append(Script(stop, name, *options))
+            scripts.append(Script(stop, name, *options_of(name)))
         how_many = () if count is None else ("--count", str(count), "--rate", "0")
         for name in PRODUCERS:
-            scripts.append(Script(stop, name, *options, *how_many, "--json", line_of=_collector(sent)))
+            scripts.append(
+                Script(stop, name, *options_of(name), *how_many, "--json", line_of=_collector(sent))
+            )
         readers, producers = scripts[:2], scripts[2:]
         # In a thread of its own: a call of the client may take longer than we may after Ctrl-C
         printed = ThreadPoolExecutor(1).submit(summary.follow, sent, all_sent, CONSUMER_GROUP, stop)
@@ -129,12 +134,13 @@ def _collector(sent: list[SentEvent]) -> Callable[[str], str]:
     return collect
 
 
-def _hints(kafka: Broker, started: datetime) -> str:
+def _hints(kafka: Broker, of_dlq: Cluster, started: datetime) -> str:
     """Return the commands to go on with; they work where they are copied to another terminal."""
     prefix = f"TOPIC_PREFIX={shlex.quote(TOPIC_PREFIX)} " if TOPIC_PREFIX else ""
-    of_this_run = f"{shlex.join(_connection(kafka.cluster))} --since {time_text(started)}"
+    of_this_run = f"{shlex.join(_connection(of_dlq))} --since {time_text(started)}"
     file = kafka.cluster.config_file
     tool_config = f" --consumer.config {shlex.quote(file)}" if file else ""
+    again = "./run.sh --secure" if kafka.clients else "./run.sh"
     dlq = f"  {prefix}{broker.PYTHON} dlq.py"
     lines = []
     called_from = os.environ.get("OLDPWD", "")  # run.sh has changed to the project's folder
@@ -149,7 +155,7 @@ def _hints(kafka: Broker, started: datetime) -> str:
     lines += [
         f"{dlq} stats {of_this_run}",
         f"{dlq} list {of_this_run}",
-        f"Replay these letters; the next {prefix}./run.sh processes them:",
+        f"Replay these letters; the next {prefix}{again} processes them:",
         f"{dlq} replay {of_this_run}",
     ]
     if kafka.stop:
@@ -157,29 +163,31 @@ def _hints(kafka: Broker, started: datetime) -> str:
     return "\n".join(lines)
 
 
-def _start_kafka(given: Cluster, named: bool) -> Broker:
+def _start_kafka(options: Any) -> Broker:  # noqa: ANN401, argparse's namespace
     """Find or start a broker, and create the topics.
-
-    Args:
-        given: the cluster that options and environment name.
-        named: by an option.
 
     Raises:
         PipelineError: there is none.
     """
-    kafka = broker.ready(broker.choose(named), given)
+    if options.secure:
+        kafka = broker.secured(parse_servers(options.cluster.servers)[0][1])
+    else:
+        kafka = broker.ready(
+            broker.choose(named=bool(options.bootstrap_servers or options.config)), options.cluster
+        )
     log.info(f"Kafka at {kafka.servers} ({kafka.how})")
     ensure_topics(kafka.cluster, WEB_EVENTS, PURCHASE_EVENTS, ANALYTICS_EVENTS, ANALYTICS_DLQ)
     return kafka
 
 
-def _options() -> Any:  # noqa: ANN401, argparse's namespace
+def _parse_options() -> Any:  # noqa: ANN401, argparse's namespace
     parser = OptionParser(
         prog="./run.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
         "count", nargs="?", type=whole_number(), help="events from each producer (default: until Ctrl-C)"
     )
+    parser.add_argument("--secure", action="store_true", help="start a secured Kafka on this machine")
     add_connection(parser)
     add_log_level(parser)
     return parser.parse_args()
@@ -187,25 +195,30 @@ def _options() -> Any:  # noqa: ANN401, argparse's namespace
 
 def _connection(cluster: Cluster) -> list[str]:
     """Return the options of a script that connect it to the same cluster."""
-    config = ["--config", cluster.config_file] if cluster.config_file else []
-    return ["--bootstrap-servers", cluster.servers, *config]
+    if not cluster.config_file:
+        return ["--bootstrap-servers", cluster.servers]
+    if choose_cluster(config_file=cluster.config_file).servers == cluster.servers:
+        return ["--config", cluster.config_file]
+    return ["--bootstrap-servers", cluster.servers, "--config", cluster.config_file]
 
 
 def main() -> None:
     """Find or start a broker, create the topics, run the scripts."""
     pipeline.start.interrupt_from_now_on()
-    options = _options()
+    options = _parse_options()
     # Before Stop: here Ctrl-C has to interrupt a download, or the start of a broker
-    kafka = _start_kafka(options.cluster, named=bool(options.bootstrap_servers or options.config))
+    kafka = _start_kafka(options)
     stop = Stop(STOP_SECONDS)
-    of_all = _connection(kafka.cluster)
-    if options.log_level:
-        of_all += ["--log-level", options.log_level]
+    log_options = ["--log-level", options.log_level] if options.log_level else []
+
+    def options_of(script: str) -> list[str]:
+        return [*_connection(kafka.cluster_of(script)), *log_options]
+
     started = datetime.now(timezone.utc)
     try:
-        run_scripts(kafka.cluster, options.count, stop, of_all)
+        run_scripts(kafka.cluster, options.count, stop, options_of)
     finally:
-        print(_hints(kafka, started))
+        print(_hints(kafka, kafka.cluster_of("dlq"), started))
 
 
 if __name__ == "__main__":

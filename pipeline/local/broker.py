@@ -18,14 +18,17 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from pipeline.cli.cluster import Cluster
+from pipeline.cli.cluster import Cluster, read_cluster
 from pipeline.cli.options import CONFIG_VARIABLE, DEFAULT_SERVERS, SERVERS_VARIABLE
 from pipeline.cli.process import PipelineError, run
 from pipeline.cli.status import log
 from pipeline.client.health import answers, any_open
 from pipeline.local import PROJECT
+
+if TYPE_CHECKING:  # when it runs, no other choice than a secured Kafka needs its requirements
+    from pipeline.local.secure_files import SecureFiles
 
 Choice = Literal["given", "found", "docker", "local"]
 
@@ -49,12 +52,24 @@ class Broker:
         how: in words, why it was chosen.
         tool: the words before the name of one of Kafka's console tools; None where there are none.
         stop: the command that stops it; None where we did not start it.
+        clients: the client properties files of its users; None where all scripts connect as one user.
     """
 
     cluster: Cluster
     how: str
     tool: str | None
     stop: str | None
+    clients: "SecureFiles | None" = None
+
+    def cluster_of(self, script: str) -> Cluster:
+        """Return the cluster as a script connects to it.
+
+        Args:
+            script: its name without .py.
+        """
+        if not self.clients:
+            return self.cluster
+        return read_cluster(str(self.clients.client(script.replace("_", "-"))), None, self.servers)
 
     @property
     def servers(self) -> str:
@@ -116,6 +131,26 @@ def ready(choice: Choice, given: Cluster) -> Broker:
     how = "as named" if choice == "given" else "found running"
     tools_are_here = importlib.util.find_spec("jgo")  # of requirements/local.txt
     return Broker(cluster, how, tool=f"{LOCAL_TOOL} exec " if tools_are_here else None, stop=None)
+
+
+def secured(port: int) -> Broker:
+    """Return the secured Kafka of this folder, after starting it where necessary.
+
+    Args:
+        port: for clients.
+
+    Raises:
+        PipelineError: it can't be started.
+    """
+    # They need requirements/secure.txt
+    from pipeline.local.rights import ADMIN
+    from pipeline.local.secure import SecureKafka
+
+    kafka = SecureKafka(port=port)
+    how = "secured, started" if kafka.start() else "secured, running already"
+    admin = read_cluster(str(kafka.files.client(ADMIN)), None, kafka.bootstrap_servers)
+    stop = f"{LOCAL_TOOL} stop --secure --port {port}"
+    return Broker(admin, how, f"{LOCAL_TOOL} exec ", stop, kafka.files)
 
 
 def start_container(compose: Sequence[str]) -> None:
