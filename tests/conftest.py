@@ -24,7 +24,11 @@ from pipeline.local.processes import STOP_SECONDS
 from tests.integration.pipelines import Pipeline
 
 # One worker runs all tests of these files: it alone starts their services, and may kill them.
-FILES_OF_ONE_WORKER = ("tests/workshops/test_musinsa_sinks.py", "tests/integration/test_local_command.py")
+FILES_OF_ONE_WORKER = (
+    "tests/workshops/test_musinsa_sinks.py",
+    "tests/integration/test_local_command.py",
+    "tests/integration/test_connections.py",
+)
 RUN_VARIABLE = "KAFKA_WORKSHOP_TEST_RUN"  # inherited by whatever a run of the tests starts
 TEST_PORTS = range(20_000, 22_000)
 

@@ -24,8 +24,9 @@ from kafka.errors import (
 )
 from kafka.errors import KafkaError as KafkaError  # for pipeline/dlq/, which imports no kafka-python
 
+from pipeline.cli.cluster import Cluster, Security
 from pipeline.cli.process import PipelineError, run
-from pipeline.client.refusals import ConnectionRefused
+from pipeline.client.refusals import ConnectionRefused, refusal_of
 
 # In the words of kafka-acls
 READ, WRITE = "Read", "Write"
@@ -66,8 +67,8 @@ def describe(error: Exception, operation: str = READ) -> str:
     if isinstance(error, AuthorizationError):
         return not_allowed(*_resource_of(error, operation))
     advice = next((text for kind, text in ADVICE.items() if isinstance(error, kind)), "")
-    if isinstance(error, ConnectionRefused):
-        return str(error)
+    if refusal := refusal_of(error, "an advertised listener", Cluster(""), Security()):
+        return str(refusal)
     what = re.sub(r"^\[Error \d+] |: None$|\.$", "", str(error))
     return f"{what}. {advice}".strip()
 

@@ -1,6 +1,7 @@
 """Tokens for SASL/OAUTHBEARER (RFC 7628), by the client credentials grant of OAuth 2.0 (RFC 6749, 4.4)."""
 
 import functools
+import logging
 import threading
 import time
 from typing import Any
@@ -27,6 +28,8 @@ class _Tokens(AbstractTokenProvider):  # type: ignore[misc]  # the client has no
     """One token for all connections of this process, until most of its life is over."""
 
     def __init__(self, security: Security) -> None:
+        for library in ("oauthlib", "requests_oauthlib"):
+            logging.getLogger(library).setLevel(logging.WARNING)  # they log tokens, at level debug
         self._security = security
         self._lock = threading.Lock()
         self._token = ""

@@ -53,6 +53,8 @@ def refusal_of(
     file = cluster.config_file or "the file of --config"
     causes = list(_causes(error)) if error else []
     for cause in causes:
+        if isinstance(cause, ConnectionRefused):
+            return cause
         reason = _sasl_reason(cause, security, file) or _tls_reason(cause, security, file)
         if reason:
             return ConnectionRefused(f"Kafka at {where} {reason}")
