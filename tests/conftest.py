@@ -7,6 +7,7 @@ import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 import pytest
@@ -19,8 +20,9 @@ from pipeline.cli.cluster import Cluster
 from pipeline.cli.options import choose_cluster
 from pipeline.local import broker
 from pipeline.local.broker import Broker
-from pipeline.local.kafka import CONTROLLER_PORT_DISTANCE, LocalKafka
+from pipeline.local.kafka import CONTROLLER_PORT_DISTANCE, INTERNAL_PORT_DISTANCE, LocalKafka
 from pipeline.local.processes import STOP_SECONDS
+from pipeline.local.secure import SecureKafka
 from tests.integration.pipelines import Pipeline
 
 # One worker runs all tests of these files: it alone starts their services, and may kill them.
@@ -123,16 +125,29 @@ def is_of_this_run(process: psutil.Process) -> bool:
 
 
 def free_port(brokers: int = 1) -> int:
-    """Return a free port for LocalKafka; those of further brokers and of the controllers are free, too."""
+    """Return a free port for LocalKafka; those of further brokers and of other listeners are free, too."""
     while True:
         first = random.choice(TEST_PORTS)
         try:
             for port in range(first, first + brokers):
-                socket.create_server(("127.0.0.1", port)).close()
-                socket.create_server(("127.0.0.1", port + CONTROLLER_PORT_DISTANCE)).close()
+                for distance in (0, INTERNAL_PORT_DISTANCE, CONTROLLER_PORT_DISTANCE):
+                    socket.create_server(("127.0.0.1", port + distance)).close()
         except OSError:
             continue
         return first
+
+
+def shared_folder(config: pytest.Config, factory: pytest.TempPathFactory) -> Path:
+    """Return the folder that all workers of a run share."""
+    own = factory.getbasetemp()
+    return own.parent if is_worker(config) else own
+
+
+def port_in(file: Path) -> int:
+    """Return the port that a file has; the first one to ask chooses it."""
+    if not file.exists():
+        file.write_text(str(free_port()))
+    return int(file.read_text())
 
 
 @pytest.fixture(scope="session")
@@ -141,18 +156,24 @@ def kafka(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory)
 
     All workers of a run share it: the first one starts it, and pytest_sessionfinish() stops it.
     """
-    own = tmp_path_factory.getbasetemp()
-    shared = own.parent if is_worker(pytestconfig) else own
+    shared = shared_folder(pytestconfig, tmp_path_factory)
     with FileLock(shared / "kafka.lock"):
         choice = broker.choose()
         if choice != "local":
             return broker.ready(choice, choose_cluster())
-        port = shared / "kafka.port"
-        if not port.exists():
-            port.write_text(str(free_port()))
-        local = LocalKafka(port=int(port.read_text()), home=shared)
+        local = LocalKafka(port=port_in(shared / "kafka.port"), home=shared)
         local.start()
     return Broker(Cluster(local.bootstrap_servers), "for the tests", f"{broker.LOCAL_TOOL} exec ", stop=None)
+
+
+@pytest.fixture(scope="session")
+def secure_kafka(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> SecureKafka:
+    """A secured broker: TLS, passwords, nothing allowed by default; shared and stopped as `kafka` is."""
+    shared = shared_folder(pytestconfig, tmp_path_factory)
+    with FileLock(shared / "secure-kafka.lock"):
+        secure = SecureKafka(port=port_in(shared / "secure-kafka.port"), home=shared)
+        secure.start()
+    return secure
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from pipeline.cli.cluster import Cluster, read_cluster
+from pipeline.cli.cluster import Cluster
 from pipeline.cli.options import CONFIG_VARIABLE, DEFAULT_SERVERS, SERVERS_VARIABLE
 from pipeline.cli.process import PipelineError, run
 from pipeline.cli.status import log
@@ -69,7 +69,7 @@ class Broker:
         """
         if not self.clients:
             return self.cluster
-        return read_cluster(str(self.clients.client(script.replace("_", "-"))), None, self.servers)
+        return self.clients.cluster(script.replace("_", "-"))
 
     @property
     def servers(self) -> str:
@@ -148,9 +148,8 @@ def secured(port: int) -> Broker:
 
     kafka = SecureKafka(port=port)
     how = "secured, started" if kafka.start() else "secured, running already"
-    admin = read_cluster(str(kafka.files.client(ADMIN)), None, kafka.bootstrap_servers)
     stop = f"{LOCAL_TOOL} stop --secure --port {port}"
-    return Broker(admin, how, f"{LOCAL_TOOL} exec ", stop, kafka.files)
+    return Broker(kafka.files.cluster(ADMIN), how, f"{LOCAL_TOOL} exec ", stop, kafka.files)
 
 
 def start_container(compose: Sequence[str]) -> None:

@@ -10,10 +10,11 @@ first start: `kafka-storage format --add-scram` would take a password on its com
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
-from pipeline.cli.cluster import Cluster, read_cluster
+from pipeline.cli.cluster import Cluster
 from pipeline.cli.process import PipelineError
 from pipeline.client.access import grant, set_passwords
 from pipeline.client.admin import admin_client, ensure_compacted_topic, ensure_topics
@@ -29,7 +30,7 @@ from pipeline.local.kafka import (
     Node,
 )
 from pipeline.local.rights import ADMIN, SCRIPTS
-from pipeline.local.secure_files import BROKER, LOGIN_MODULE, SecureFiles
+from pipeline.local.secure_files import BROKER, LOGIN_MODULE, MECHANISM, SecureFiles
 from pipeline.topics import ANALYTICS_DLQ, ANALYTICS_EVENTS, DLQ_REPLAYS, PURCHASE_EVENTS, WEB_EVENTS
 
 HOSTS = ("localhost", HOST)
@@ -39,8 +40,8 @@ SETTINGS = {
     "inter.broker.listener.name": "INTERNAL",
     "listener.name.internal.ssl.client.auth": "required",
     "listener.name.controller.ssl.client.auth": "required",
-    "listener.name.client.sasl.enabled.mechanisms": "SCRAM-SHA-512",
-    "listener.name.client.scram-sha-512.sasl.jaas.config": f"{LOGIN_MODULE} required;",
+    "listener.name.client.sasl.enabled.mechanisms": MECHANISM,
+    f"listener.name.client.{MECHANISM.lower()}.sasl.jaas.config": f"{LOGIN_MODULE} required;",
     "ssl.keystore.type": "PEM",
     "ssl.truststore.type": "PEM",
     # From the folder that a broker runs in; see log.dirs
@@ -121,7 +122,7 @@ def wait_for_users(brokers: Sequence[Cluster], files: SecureFiles) -> None:
     """
     deadline = time.monotonic() + USERS_SECONDS
     for broker in brokers:
-        user = read_cluster(str(files.client(ADMIN)), broker.servers, broker.servers)
+        user = replace(files.cluster(ADMIN), servers=broker.servers)
         while not answers(user, seconds=1):
             if time.monotonic() > deadline:
                 raise PipelineError(

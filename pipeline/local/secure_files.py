@@ -9,14 +9,15 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from pipeline.cli.cluster import ConfigError, Security, read_cluster
+from pipeline.cli.cluster import Cluster, ConfigError, Security, read_cluster
 from pipeline.cli.process import PipelineError
-from pipeline.cli.properties import escape
+from pipeline.cli.properties import escape, parse_properties
 from pipeline.local.private import write_private
 from pipeline.local.rights import USERS
 
 BROKER = "broker"  # the name in the brokers' certificate; in access lists it is User:CN=broker
 RENEW_BEFORE = timedelta(days=30)
+MECHANISM = "SCRAM-SHA-512"
 LOGIN_MODULE = "org.apache.kafka.common.security.scram.ScramLoginModule"
 REQUIREMENTS = "requirements/secure.txt"
 
@@ -62,9 +63,25 @@ class SecureFiles:
         for user in USERS:
             self._write_client(user)
 
+    def cluster(self, user: str) -> Cluster:
+        """Return the cluster as a user's client sees it.
+
+        Raises:
+            PipelineError: the user's file can't be used.
+        """
+        file = self.client(user)
+        try:
+            return read_cluster(str(file), None, self._servers)
+        except ConfigError as error:
+            raise PipelineError(f"{error}. Delete {file}: the next start makes a new password.") from error
+
     def passwords(self) -> dict[str, str]:
-        """Return the password of each user."""
-        return {user: self._password(user) for user in USERS}
+        """Return the password of each user.
+
+        Raises:
+            PipelineError: a file can't be used.
+        """
+        return {user: self.cluster(user).security.password for user in USERS}
 
     def _make_certificates(self) -> None:
         try:
@@ -89,23 +106,16 @@ class SecureFiles:
             write_private(self.broker, issue(authority, BROKER, self._hosts))
 
     def _write_client(self, user: str) -> None:
-        # The path of this folder may have changed, the password stays
-        password = self._password(user) if self.client(user).exists() else secrets.token_urlsafe(24)
+        file = self.client(user)
+        kept = parse_properties(file.read_text("utf-8")) if file.exists() else {}
+        password = secrets.token_urlsafe(24)
         properties = {
+            "sasl.jaas.config": f'{LOGIN_MODULE} required username="{user}" password="{password}";',
+            **kept,
             "bootstrap.servers": self._servers,
             "security.protocol": "SASL_SSL",
-            "sasl.mechanism": "SCRAM-SHA-512",
-            "sasl.jaas.config": f'{LOGIN_MODULE} required username="{user}" password="{password}";',
+            "sasl.mechanism": MECHANISM,
             "ssl.truststore.type": "PEM",
-            "ssl.truststore.location": str(self.ca),
+            "ssl.truststore.location": str(self.ca),  # the folder may have been moved
         }
-        text = "".join(f"{name}={escape(value)}\n" for name, value in properties.items())
-        write_private(self.client(user), text)
-
-    def _password(self, user: str) -> str:
-        file = self.client(user)
-        try:
-            security = read_cluster(str(file), None, self._servers).security
-        except ConfigError as error:
-            raise PipelineError(f"{error}. Delete {file}: the next start makes a new password.") from error
-        return security.password
+        write_private(file, "".join(f"{name}={escape(value)}\n" for name, value in properties.items()))
