@@ -19,6 +19,7 @@ import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 
 from pipeline.cli.status import BARE_LINES_VARIABLE
+from pipeline.client.settings import connection_settings
 from pipeline.client.transactions import NULL, BytesOrNull
 from pipeline.local import PROJECT
 from pipeline.local.broker import Broker
@@ -124,7 +125,7 @@ class Pipeline:
 
     def __exit__(self, *_: object) -> None:
         self.end_scripts()
-        with KafkaAdminClient(bootstrap_servers=self.kafka.servers) as admin:
+        with KafkaAdminClient(**connection_settings(self.kafka.cluster)) as admin:
             ours = [topic for topic in admin.list_topics() if topic.startswith(self.prefix)]
             if ours:
                 admin.delete_topics(ours)  # and with them the groups, which have no other offsets
@@ -167,7 +168,7 @@ class Pipeline:
     def produce(self, topic: str, records: Sequence[Sent]) -> list[tuple[str, int, int]]:
         """Send records as they are, and return the (topic, partition, offset) of each."""
         producer = KafkaProducer(
-            bootstrap_servers=self.kafka.servers,
+            **connection_settings(self.kafka.cluster),
             value_serializer=BytesOrNull(),
             max_request_size=LIMIT_BYTES,
         )
@@ -195,7 +196,7 @@ class Pipeline:
 
     def ends(self) -> dict[TopicPartition, int]:
         """Return the end offsets of the sources."""
-        consumer = KafkaConsumer(bootstrap_servers=self.kafka.servers)
+        consumer = KafkaConsumer(**connection_settings(self.kafka.cluster))
         ends: dict[TopicPartition, int] = consumer.end_offsets(
             partitions_of(consumer, self.web, self.purchase)
         )
@@ -206,7 +207,7 @@ class Pipeline:
         """Wait until the group's committed offsets are at the end of both sources."""
         ends = {source: end for source, end in self.ends().items() if end}
         consumer = KafkaConsumer(
-            bootstrap_servers=self.kafka.servers, group_id=self.group, isolation_level="read_committed",
+            **connection_settings(self.kafka.cluster), group_id=self.group, isolation_level="read_committed",
             enable_auto_commit=False,
         )  # fmt: skip
         wait_until(
@@ -217,13 +218,13 @@ class Pipeline:
     def read(self, topic: str) -> list[Any]:
         """Wait until no transaction is open in a topic, and return all records that are committed."""
         consumer = KafkaConsumer(
-            bootstrap_servers=self.kafka.servers, isolation_level="read_committed", enable_auto_commit=False,
-            max_partition_fetch_bytes=LIMIT_BYTES,
+            **connection_settings(self.kafka.cluster), isolation_level="read_committed",
+            enable_auto_commit=False, max_partition_fetch_bytes=LIMIT_BYTES,
         )  # fmt: skip
         partitions = partitions_of(consumer, topic)
         consumer.assign(partitions)
         consumer.seek_to_beginning()
-        read_uncommitted = KafkaConsumer(bootstrap_servers=self.kafka.servers)
+        read_uncommitted = KafkaConsumer(**connection_settings(self.kafka.cluster))
         ends = read_uncommitted.end_offsets(partitions)
         wait_until(
             lambda: all(stable >= ends[key] for key, stable in consumer.end_offsets(partitions).items()),
