@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from pipeline.cli.cluster import Cluster
 from pipeline.local import HOST
 from pipeline.local.kafka import CONTROLLER_PORT_DISTANCE, LocalKafka
 from tests.conftest import free_port
@@ -81,7 +82,7 @@ def proxy(lone_broker: LoneBroker) -> Proxy:
 @pytest.fixture
 def flow(cluster: LocalKafka) -> Iterator[Flow]:
     """A pipeline on the lone broker."""
-    with Flow(cluster.bootstrap_servers) as made:
+    with Flow(Cluster(cluster.bootstrap_servers)) as made:
         yield made
         made.end_scripts()
         cluster.start()

@@ -35,10 +35,10 @@ def kill_broker(cluster: LocalKafka, which: int = 1) -> None:
 class Reader:
     """A read_committed reader that runs during the faults; it must see each record once, too."""
 
-    def __init__(self, servers: str, *topics: str) -> None:
+    def __init__(self, cluster: Cluster, *topics: str) -> None:
         self.records: dict[TopicPartition, list[Any]] = {}
         self.seen = 0
-        self._servers = servers
+        self._cluster = cluster
         self._topics = topics
         self._enough = threading.Event()
         self._thread = threading.Thread(target=self._read)
@@ -50,7 +50,7 @@ class Reader:
 
     def _read(self) -> None:
         consumer = KafkaConsumer(
-            **connection_settings(Cluster(self._servers)),
+            **connection_settings(self._cluster),
             isolation_level="read_committed",
             enable_auto_commit=False,
         )
@@ -71,11 +71,11 @@ class Reader:
 class Flow(Pipeline):
     """A pipeline with a Reader, and a check of all records at the end."""
 
-    def __init__(self, servers: str) -> None:
-        super().__init__(Broker(Cluster(servers), "for fault tests", f"{LOCAL_TOOL} exec ", stop=None))
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(Broker(cluster, "for fault tests", f"{LOCAL_TOOL} exec ", stop=None))
         self.sources = {"web": self.web, "purchase": self.purchase}
-        ensure_topics(Cluster(servers), *self.sources.values(), self.analytics, self.dlq)
-        self.reader = Reader(servers, self.analytics, self.dlq)
+        ensure_topics(cluster, *self.sources.values(), self.analytics, self.dlq)
+        self.reader = Reader(cluster, self.analytics, self.dlq)
         self.events = 0
 
     def __enter__(self) -> "Flow":
@@ -130,7 +130,7 @@ class Flow(Pipeline):
 
     def committed(self) -> dict[TopicPartition, int]:
         """Return the group's committed offsets; none while a restarted broker can't answer yet."""
-        with KafkaAdminClient(bootstrap_servers=self.kafka.servers) as admin:
+        with KafkaAdminClient(**connection_settings(self.kafka.cluster)) as admin:
             try:
                 offsets = admin.list_group_offsets([self.group])[self.group]
             except RetriableError:
@@ -143,7 +143,7 @@ class Flow(Pipeline):
 
     def members(self) -> dict[str, set[TopicPartition]]:
         """Return the processors in the group and their partitions; none while that is not settled."""
-        with KafkaAdminClient(bootstrap_servers=self.kafka.servers) as admin:
+        with KafkaAdminClient(**connection_settings(self.kafka.cluster)) as admin:
             try:
                 [group] = admin.describe_groups([self.group]).values()
             except RetriableError:
@@ -161,7 +161,7 @@ class Flow(Pipeline):
 
     def expel(self, member: str) -> None:
         """Remove a processor from the group; it may join again."""
-        with KafkaAdminClient(bootstrap_servers=self.kafka.servers) as admin:
+        with KafkaAdminClient(**connection_settings(self.kafka.cluster)) as admin:
             admin.remove_group_members(self.group, [MemberToRemove(member_id=member)])
 
     def wait_until_joined(self, processors: int) -> dict[str, set[TopicPartition]]:

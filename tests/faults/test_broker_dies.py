@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pipeline.cli.cluster import Cluster
 from pipeline.local.kafka import LocalKafka
 from pipeline.schema import decode
 from tests.conftest import free_port
@@ -124,7 +125,7 @@ def three_brokers(tmp_path: Path) -> Iterator[LocalKafka]:
 @pytest.mark.thorough
 def test_two_of_three_brokers_are_killed_one_after_the_other(three_brokers: LocalKafka, scale: Scale) -> None:
     """With replication 3 and min.insync.replicas 2, nothing has to wait for one unreachable broker."""
-    with Flow(three_brokers.bootstrap_servers) as flow:
+    with Flow(Cluster(three_brokers.bootstrap_servers)) as flow:
         described = flow.tool("kafka-topics", "--describe", "--topic", flow.analytics).stdout
         assert "ReplicationFactor: 3" in described
         assert "min.insync.replicas=2" in described

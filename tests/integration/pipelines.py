@@ -18,6 +18,7 @@ from unittest.mock import patch
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 
+from pipeline.cli.options import CONFIG_VARIABLE
 from pipeline.cli.status import BARE_LINES_VARIABLE
 from pipeline.client.settings import connection_settings
 from pipeline.client.transactions import NULL, BytesOrNull
@@ -118,6 +119,8 @@ class Pipeline:
             BARE_LINES_VARIABLE: "yes",  # status lines as on a terminal; test_status.py has the others
         }
         self.environment.pop("BROKER", None)
+        if kafka.cluster.config_file:
+            self.environment[CONFIG_VARIABLE] = kafka.cluster.config_file
         self._running: list[Running] = []
 
     def __enter__(self) -> "Pipeline":
