@@ -27,7 +27,7 @@ def test_brokers_and_processors_are_killed(three_secured_brokers: SecureKafka, s
     kafka = three_secured_brokers
     with Flow(kafka.files.cluster("admin")) as flow:
         killed, survivor = flow.start_processor(), flow.start_processor()
-        with flow.producers(scale.events, seconds=scale.rounds(10, 60)):
+        with flow.producers(scale.events, seconds=scale.rounds(20, 60)):
             for number in range(1, scale.rounds(1, 6) + 1):
                 flow.wait_until_seen(flow.reader.seen + scale.events // 20)
                 kill_broker(kafka, which=number % 3 + 1)
