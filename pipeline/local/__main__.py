@@ -5,7 +5,8 @@
     python -m pipeline.local status
     python -m pipeline.local exec kafka-topics --bootstrap-server localhost:9092 --list
     python -m pipeline.local stop
-    python -m pipeline.local start --secure      TLS, passwords, and rights for each script (docs/security.md)
+    python -m pipeline.local start --secure      TLS, and a user with a password for each script
+    python -m pipeline.local secure-docker       the same in Docker (compose/secure.yml), on localhost:9092
 
 It listens on 127.0.0.1 alone and keeps its data and logs in .kafka/ until that folder is deleted.
 """
@@ -23,10 +24,12 @@ from pipeline.local import HOST
 
 try:
     from pipeline.client.health import is_open
+    from pipeline.local import secure_docker
     from pipeline.local.jars import KAFKA
     from pipeline.local.java import java_environment
     from pipeline.local.kafka import DEFAULT_PORT, HIGHEST_PORT, LocalKafka, who_listens
     from pipeline.local.secure import SecureKafka
+    from pipeline.local.secure_files import SecureFiles
     from pipeline.local.tools import TOOLS, tool_command
 except ModuleNotFoundError as missing:
     name = str(missing.name).partition(".")[0]
@@ -55,6 +58,7 @@ def _parse_options() -> argparse.Namespace:
         )
         command.add_argument("--secure", action="store_true", help="a secured one, with data of its own")
         add_log_level(command)
+    add_log_level(commands.add_parser("secure-docker", help="start a secured one in Docker"))
     tool = commands.add_parser("exec", help="run one of Kafka's console tools")
     tool.add_argument("tool", choices=sorted(TOOLS), metavar="TOOL", help=", ".join(sorted(TOOLS)))
     tool.add_argument("arguments", nargs=argparse.REMAINDER)
@@ -69,6 +73,10 @@ def main() -> None:
     if options.command == "exec":
         command = tool_command(options.tool, options.arguments)
         os.execve(command[0], command, java_environment())
+    if options.command == "secure-docker":
+        files = secure_docker.start()
+        print(f"Secured Kafka in Docker at localhost:{DEFAULT_PORT} runs.\n{_users(files)}")
+        return
 
     kafka = (SecureKafka if options.secure else LocalKafka)(options.brokers, options.port)
     where = f"{'Secured ' if options.secure else ''}Apache {KAFKA} at {kafka.bootstrap_servers}"
@@ -94,7 +102,11 @@ def _start(kafka: LocalKafka, where: str) -> None:
         log.warning(f"Interrupted: {where} {running}.")
         raise
     if isinstance(kafka, SecureKafka):
-        print(f"Its users, each a file for --config: {kafka.files.clients}/")
+        print(_users(kafka.files))
+
+
+def _users(files: SecureFiles) -> str:
+    return f"Its users, each a file for --config: {files.clients}/"
 
 
 def _not_ours(port: int) -> str:

@@ -91,7 +91,8 @@ class SecureKafka(LocalKafka):
 def set_up(inside: Cluster, files: SecureFiles) -> None:
     """Create the topics of the scripts, their users, and the access lists, unless they are there.
 
-    A script then needs no right to create a topic or to change its settings.
+    A script then needs no right to create a topic or to change its settings. The names are those that the
+    scripts use with the $TOPIC_PREFIX of this process.
 
     Args:
         inside: where a super user connects to.
@@ -100,14 +101,14 @@ def set_up(inside: Cluster, files: SecureFiles) -> None:
     Raises:
         PipelineError: a broker refuses, or is unreachable.
     """
-    ensure_topics(inside, WEB_EVENTS, PURCHASE_EVENTS, ANALYTICS_EVENTS, ANALYTICS_DLQ)
-    ensure_compacted_topic(inside, DLQ_REPLAYS)
-    with admin_client(inside) as admin:
-        try:
+    try:
+        ensure_topics(inside, WEB_EVENTS, PURCHASE_EVENTS, ANALYTICS_EVENTS, ANALYTICS_DLQ)
+        ensure_compacted_topic(inside, DLQ_REPLAYS)
+        with admin_client(inside) as admin:
             grant(admin, SCRIPTS)
             set_passwords(admin, files.passwords())
-        except KafkaError as error:
-            raise PipelineError(f"Users could not be created: {describe(error)}") from error
+    except KafkaError as error:
+        raise PipelineError(f"Users and their rights could not be set up: {describe(error)}") from error
 
 
 def wait_for_users(brokers: Sequence[Cluster], files: SecureFiles) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from pipeline.cli.cluster import Cluster, ConfigError, Security, read_cluster
 from pipeline.cli.process import PipelineError
 from pipeline.cli.properties import escape, parse_properties
+from pipeline.cli.status import log
 from pipeline.local.private import write_private
 from pipeline.local.rights import USERS
 
@@ -102,8 +103,13 @@ class SecureFiles:
         if not self.ca.exists() or self.ca.read_text("utf-8") != authority.certificate_pem:
             self.ca.write_text(authority.certificate_pem, "utf-8")
         least = datetime.now(timezone.utc) + RENEW_BEFORE
-        if not self.broker.exists() or not is_valid_until(self.broker.read_text("utf-8"), least, authority):
-            write_private(self.broker, issue(authority, BROKER, self._hosts))
+        if self.broker.exists():
+            if is_valid_until(self.broker.read_text("utf-8"), least, authority):
+                return
+            log.info(
+                f"Renewing the brokers' certificate {self.broker}: one that runs needs a restart for it."
+            )
+        write_private(self.broker, issue(authority, BROKER, self._hosts))
 
     def _write_client(self, user: str) -> None:
         file = self.client(user)

@@ -209,6 +209,49 @@ def test_each_client_file_is_for_the_console_tools_and_for_its_owner_alone(secur
     assert PURCHASE_EVENTS not in printed
 
 
+def run_script(*command: str, environment: dict[str, str]) -> str:
+    done = subprocess.run(
+        [sys.executable, *command], cwd=PROJECT, env=environment, capture_output=True, encoding="utf-8",
+        timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_scripts_have_the_rights_they_need_and_a_prefix_adds_its_own(secure_kafka: SecureKafka) -> None:
+    environment = {**os.environ, "TOPIC_PREFIX": "mine-", "PYTHONUNBUFFERED": "1"}
+    port, home = secure_kafka.nodes[0].port, secure_kafka.folder.parent
+    code = (
+        "import sys, pathlib; from pipeline.local.secure import SecureKafka; "
+        "SecureKafka(port=int(sys.argv[1]), home=pathlib.Path(sys.argv[2])).start()"
+    )
+    run_script("-c", code, str(port), str(home), environment=environment)
+
+    def script(name: str, user: str, *options: str) -> str:
+        config = str(secure_kafka.files.client(user))
+        return run_script(name, "--config", config, *options, environment=environment)
+
+    for source in ("web", "purchase"):
+        many = ("--count", "20", "--rate", "0", "--broken", "0.5", "--seed", "1")
+        script(f"producer_{source}.py", f"producer-{source}", *many)
+    config = str(secure_kafka.files.client("stream-processor"))
+    processor = subprocess.Popen(
+        [sys.executable, "stream_processor.py", "--config", config],
+        cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        clean = script("consumer_analytics.py", "consumer-analytics", "--max-messages", "10")
+        letters = wait_until(lambda: script("dlq.py", "dlq", "list"), "dead letters")
+        replayed = script("dlq.py", "dlq", "replay", "--limit", "3")
+    finally:
+        processor.terminate()
+        _, errors = processor.communicate()
+    assert clean.count("\n") == 10
+    assert "mine-" in letters
+    assert replayed.count("attempt 2") == 3
+    assert b"does not allow" not in errors
+
+
 def connect(kafka: SecureKafka, distance: int, certificate: Path | None) -> bytes:
     """Connect to a listener with mutual TLS, and send it garbage; return its answer: it closes."""
     context = ssl.create_default_context(cafile=str(kafka.files.ca))
