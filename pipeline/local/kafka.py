@@ -67,8 +67,8 @@ class Node:
         self.folder = folder / f"node-{number}"
         self.number = number
         self.port = first_port + number - 1
-        # By the name of each how far its port is from the one for clients
-        self._ports = {name: self.port + distance for name, distance in listeners.items()}
+        # By the name of each listener
+        self.ports = {name: self.port + distance for name, distance in listeners.items()}
         self._controllers = [
             f"{other}@{HOST}:{first_port + other - 1 + CONTROLLER_PORT_DISTANCE}"
             for other in range(1, brokers + 1)
@@ -85,13 +85,7 @@ class Node:
         return self.service.running
 
     def start(self, cluster_id: str) -> None:
-        """Start the broker in the background; it outlives this process.
-
-        Raises:
-            PipelineError: one of its ports is taken.
-        """
-        for port in self._ports.values():
-            _require_free(port)
+        """Start the broker in the background; it outlives this process."""
         self.folder.mkdir(exist_ok=True)
         self._properties.write_text("".join(f"{name}={value}\n" for name, value in self._settings().items()))
         if not (self.folder / "data" / "meta.properties").exists():
@@ -117,7 +111,7 @@ class Node:
             raise PipelineError(f"Kafka's storage could not be prepared: {said}")
 
     def _settings(self) -> dict[str, object]:
-        listeners = {name: f"{name}://{HOST}:{port}" for name, port in self._ports.items()}
+        listeners = {name: f"{name}://{HOST}:{port}" for name, port in self.ports.items()}
         return {
             "process.roles": "broker,controller",
             "node.id": self.number,
@@ -154,6 +148,11 @@ class LocalKafka:
     """A cluster of local brokers and its folder."""
 
     kind = "cluster"  # begins the name of its folder
+    # How to start one where the port is taken
+    elsewhere = (
+        "`python -m pipeline.local start --port 9292`, and run the scripts with "
+        "KAFKA_BOOTSTRAP_SERVERS=localhost:9292."
+    )
     # The name of each listener, and how far its port is from the one for clients
     listeners: Mapping[str, int] = MappingProxyType({"PLAINTEXT": 0, CONTROLLER: CONTROLLER_PORT_DISTANCE})
 
@@ -218,6 +217,8 @@ class LocalKafka:
         """Start brokers; where one of them fails, or at a Ctrl-C, none is left running."""
         try:
             for node in missing:
+                for port in node.ports.values():
+                    _require_free(port, self.elsewhere)
                 node.start(self._cluster_id())
             self._wait_until_up()
         except BaseException:
@@ -298,15 +299,13 @@ def who_listens(port: int) -> str:
     return f"`sudo ss -ltnp | grep {port}` shows it; a Kafka in Docker is stopped by `docker compose down`."
 
 
-def _require_free(port: int) -> None:
+def _require_free(port: int, elsewhere: str) -> None:
     deadline = time.monotonic() + PORT_SECONDS
     while not _is_free(port):
         if time.monotonic() > deadline:
             raise PipelineError(
                 f"Port {port} is held by another program, Kafka can't listen on it. "
-                f"{who_listens(port)} Or start one at other ports: "
-                "`python -m pipeline.local start --port 9292`, and run the scripts with "
-                "KAFKA_BOOTSTRAP_SERVERS=localhost:9292."
+                f"{who_listens(port)} Or start one at other ports: {elsewhere}"
             )
         time.sleep(0.1)
 

@@ -57,6 +57,7 @@ class SecureKafka(LocalKafka):
     """A secured cluster of local brokers and its folder."""
 
     kind = "secure-cluster"
+    elsewhere = "`python -m pipeline.local start --secure --port 9292`; the files of its users have the port."
     listeners = MappingProxyType(
         {"CLIENT": 0, "INTERNAL": INTERNAL_PORT_DISTANCE, CONTROLLER: CONTROLLER_PORT_DISTANCE}
     )

@@ -143,8 +143,11 @@ def test_secured_and_plain_share_no_port(own_kafka: SecureKafka, other: type[Loc
     own_kafka.start()
     home = own_kafka.folder.parent / ("elsewhere" if other is SecureKafka else "")
     port = own_kafka.nodes[0].port
-    with pytest.raises(PipelineError, match=rf"^Port {port} is held by .* stop --secure --brokers 1 --port"):
+    with pytest.raises(
+        PipelineError, match=rf"^Port {port} is held by .* stop --secure --brokers 1 --port"
+    ) as why:
         other(port=port, home=home).start()
+    assert ("start --secure --port" in str(why.value)) == (other is SecureKafka)
 
 
 def topics_seen(settings: dict[str, Any]) -> set[str]:
