@@ -14,6 +14,7 @@ from kafka.errors import KafkaError
 
 from benchmarks import report
 from benchmarks.contestants import kafka_streams
+from benchmarks.contestants.work import plain_servers
 from benchmarks.measure import Contestant, Figures, Load, measure_one, measure_two
 from benchmarks.stage import make_events
 from pipeline.cli.options import choose_cluster, whole_number
@@ -80,7 +81,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C does: contestants are ended, too
 
     kafka = broker.ready(broker.choose(), choose_cluster())
-    log.info(f"Kafka at {kafka.servers}, {kafka.how}.")
+    servers = plain_servers(kafka.cluster)
+    log.info(f"Kafka at {servers}, {kafka.how}.")
     load = Load(options.events, RATES, options.seconds)
     events = make_events(max(load.total, WARM_UP.total))
     chosen = [contestant for contestant in CONTESTANTS if contestant.name in options.only]
@@ -90,17 +92,17 @@ def main() -> None:
         results.skipped[STREAMS.label] = reason
         log.info(f"{STREAMS.label} is skipped: {reason}.")
     elif STREAMS in chosen:
-        kafka_streams.command(kafka.servers, "")  # downloads and compiles
+        kafka_streams.command(servers, "")  # downloads and compiles
     if not chosen:
         raise PipelineError("There is nobody to measure.")
     log.info("Warming the broker up ...")
-    measure_one(kafka.servers, chosen[0], WARM_UP, events)
+    measure_one(servers, chosen[0], WARM_UP, events)
     for number in range(options.rounds):
         for contestant in random.Random(number).sample(chosen, len(chosen)):
             figures: Figures = {}
             try:
-                figures |= measure_one(kafka.servers, contestant, load, events)
-                figures |= measure_two(kafka.servers, contestant, load, events)
+                figures |= measure_one(servers, contestant, load, events)
+                figures |= measure_two(servers, contestant, load, events)
             except (PipelineError, KafkaError, KafkaException) as error:
                 results.failures.setdefault(contestant.name, []).append(f"round {number + 1}: {error}")
                 log.info(f"{contestant.label}: {error}")

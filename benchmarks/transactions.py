@@ -18,7 +18,7 @@ from kafka import KafkaConsumer, KafkaProducer
 from kafka.consumer.fetcher import ConsumerRecord
 
 from pipeline.cli.cluster import Cluster
-from pipeline.cli.options import SERVERS_VARIABLE, option_parser, whole_number
+from pipeline.cli.options import CONFIG_VARIABLE, SERVERS_VARIABLE, option_parser, whole_number
 from pipeline.cli.process import PipelineError, Stop
 from pipeline.client.consuming import subscribe
 from pipeline.client.errors import run_kafka_script
@@ -131,7 +131,8 @@ def main() -> None:
         return
 
     environment = os.environ | {
-        SERVERS_VARIABLE: options.cluster,
+        SERVERS_VARIABLE: options.cluster.servers,
+        CONFIG_VARIABLE: options.cluster.config_file or "",
         "TOPIC_PREFIX": f"benchmark-{uuid.uuid4().hex[:8]}-",
     }
 

@@ -7,7 +7,14 @@ from contextlib import suppress
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from benchmarks.contestants.work import SOURCES, Record, contestant_parser, process, transactional_id
+from benchmarks.contestants.work import (
+    SOURCES,
+    Record,
+    contestant_parser,
+    plain_servers,
+    process,
+    transactional_id,
+)
 
 POLL_MS = 500
 # Measured: 10,000 records in a transaction are a fifth faster than 2,000, or than all that were fetched.
@@ -68,7 +75,7 @@ def main() -> None:
     """Run until Ctrl-C."""
     options = contestant_parser(__doc__, "aiokafka_loop").parse_args()
     logging.getLogger("aiokafka").setLevel(logging.ERROR)  # each rebalance is a warning
-    asyncio.run(until_stopped(options.bootstrap_servers, options.group))
+    asyncio.run(until_stopped(plain_servers(options.cluster), options.group))
 
 
 if __name__ == "__main__":

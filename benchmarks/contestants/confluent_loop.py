@@ -5,7 +5,14 @@ import threading
 
 from confluent_kafka import Consumer, KafkaException, Producer
 
-from benchmarks.contestants.work import SOURCES, Record, contestant_parser, process, transactional_id
+from benchmarks.contestants.work import (
+    SOURCES,
+    Record,
+    contestant_parser,
+    plain_servers,
+    process,
+    transactional_id,
+)
 
 # consume() returns when it has so many records, or after so many seconds. Under load a transaction is a full
 # batch; otherwise a record waits that long at most. Measured: 10,000 records are a tenth faster than 2,000,
@@ -63,7 +70,7 @@ def main() -> None:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    process_events(options.bootstrap_servers, options.group, stop)
+    process_events(plain_servers(options.cluster), options.group, stop)
 
 
 if __name__ == "__main__":

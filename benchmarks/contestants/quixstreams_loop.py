@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from quixstreams import Application, message_context
 from quixstreams.models.serializers import BytesSerializer, SerializationContext
 
-from benchmarks.contestants.work import SOURCES, Outcome, Record, contestant_parser, process
+from benchmarks.contestants.work import SOURCES, Outcome, Record, contestant_parser, plain_servers, process
 from pipeline.topics import ANALYTICS_DLQ, ANALYTICS_EVENTS
 
 DEFAULT_COMMIT_SECONDS = 5.0  # of the library
@@ -72,7 +72,7 @@ def main() -> None:
     )  # fmt: skip
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        application(options.bootstrap_servers, options.group, options.commit_interval, folder).run()
+        application(plain_servers(options.cluster), options.group, options.commit_interval, folder).run()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,9 @@ import socket
 import uuid
 from typing import NamedTuple
 
+from pipeline.cli.cluster import Cluster, Security
 from pipeline.cli.options import group_name, option_parser
+from pipeline.cli.process import PipelineError
 from pipeline.dead_letters import Headers, dead_letter_headers
 from pipeline.schema import BrokenEventError, encode, normalize_purchase, normalize_web
 from pipeline.topics import ANALYTICS_DLQ, ANALYTICS_EVENTS, PURCHASE_EVENTS, WEB_EVENTS
@@ -57,6 +59,22 @@ def contestant_parser(description: str | None, name: str) -> argparse.ArgumentPa
     parser.prog = command
     parser.add_argument("--group", type=group_name, required=True, help="consumer group")
     return parser
+
+
+def plain_servers(cluster: Cluster) -> str:
+    """Return the bootstrap servers of a cluster for a library that is measured in plain text only.
+
+    Args:
+        cluster: where Kafka is.
+
+    Raises:
+        PipelineError: --config asks for something else.
+    """
+    if cluster.security != Security():
+        raise PipelineError(
+            "The comparison is measured in plain text: name a listener without TLS and login."
+        )
+    return cluster.servers
 
 
 def transactional_id(group: str) -> str:
