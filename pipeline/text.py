@@ -55,15 +55,16 @@ def json_line(text: str) -> str:
     Raises:
         msgspec.DecodeError: it is not JSON.
     """
-    return _escape_json(msgspec.json.format(text, indent=-1))
+    return escape_json(msgspec.json.format(text, indent=-1))
 
 
 def json_text(value: object) -> str:
     """Return JSON in which what is not printable is escaped, too."""
-    return _escape_json(msgspec.json.encode(value).decode())
+    return escape_json(msgspec.json.encode(value).decode())
 
 
-def _escape_json(text: str) -> str:
+def escape_json(text: str) -> str:
+    """Return JSON in which what is not printable is escaped: such letters stand only inside of its texts."""
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() else json_escape(letter) for letter in text)

@@ -1,10 +1,12 @@
 """Status lines, through logging, on stderr: stdout is for data.
 
 On a terminal a line is just its text. Elsewhere (a container, a service) time and level stand in front of it.
+--log-format chooses: that text in both places, or JSON for a collector of logs.
 Only a script's run() sets this up; to import a module of ours changes no logger.
 """
 
 import argparse
+import json
 import logging
 import os
 import stat
@@ -13,10 +15,14 @@ import time
 from contextlib import suppress
 from typing import TextIO
 
+from pipeline.text import escape_json
+
 REFRESH_SECONDS = 0.5
 CLEAR_LINE = "\r\033[K"
 HIDDEN = "[hidden]"
 LEVELS = ("debug", "info", "warning", "error")
+TEXT, JSON = "text", "json"
+TIME_FORMAT = "%Y-%m-%dT%H:%M:%S"  # in UTC
 # For a parent process that shows our lines on a terminal, under our name: bare lines, through its pipe.
 BARE_LINES_VARIABLE = "BARE_STATUS_LINES"
 
@@ -28,16 +34,55 @@ class _StatusHandler(logging.StreamHandler):  # type: ignore[type-arg]  # not su
     """Writes each line in one piece: other threads and processes write to the same stderr."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line, without secrets; it takes the place of a Progress."""
+        """Return the line; it takes the place of a Progress."""
         line = super().format(record)
-        for secret in _secrets:
-            line = line.replace(secret, HIDDEN)
         return f"{CLEAR_LINE}{line}" if Progress.on_screen else line
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Ignore a terminal that was closed; anything else is an error of ours."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handleError(record)
+
+
+class _Text(logging.Formatter):
+    """The message, without secrets."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        line = super().format(record)
+        for secret in _secrets:
+            line = line.replace(secret, HIDDEN)
+        return line
+
+
+class _TextWithTime(_Text):
+    """Time and level before the message."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", TIME_FORMAT)
+        self.converter = time.gmtime
+
+
+class _Json(_Text):
+    """An object of time, level, script and message, on one line.
+
+    Secrets are hidden in the message, before it becomes JSON: there a quote in a password has a backslash.
+    """
+
+    def __init__(self, script: str) -> None:
+        super().__init__()
+        self._script = script
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        when = time.strftime(TIME_FORMAT, time.gmtime(record.created))
+        line = {
+            "time": f"{when}.{int(record.msecs):03}Z",
+            "level": record.levelname.lower(),
+            "script": self._script,
+            "message": super().format(record),
+        }
+        return escape_json(json.dumps(line, ensure_ascii=False))
 
 
 def hide(secret: str) -> None:
@@ -59,25 +104,30 @@ def _ours_or_debug(record: logging.LogRecord) -> bool:
 def set_up_logging() -> None:
     """Print status lines from now on; a second call changes nothing."""
     root = logging.getLogger()
-    if any(isinstance(handler, _StatusHandler) for handler in root.handlers):
+    if _handlers():
         return
     handler = _StatusHandler(sys.stderr)
-    if not (sys.stderr.isatty() or BARE_LINES_VARIABLE in os.environ):
-        formatter = logging.Formatter(
-            "%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S"
-        )
-        formatter.converter = time.gmtime
-        handler.setFormatter(formatter)
+    is_bare = sys.stderr.isatty() or BARE_LINES_VARIABLE in os.environ
+    handler.setFormatter(_Text() if is_bare else _TextWithTime())
     handler.addFilter(_ours_or_debug)
     root.addHandler(handler)
     root.setLevel(logging.INFO)
 
 
+def _handlers() -> list[_StatusHandler]:
+    return [handler for handler in logging.getLogger().handlers if isinstance(handler, _StatusHandler)]
+
+
 def add_log_level(parser: argparse.ArgumentParser) -> None:
-    """Add the option --log-level."""
+    """Add the options --log-level and --log-format."""
     parser.add_argument(
         "--log-level", action=_SetLevel, choices=LEVELS, metavar="LEVEL",
         help=f"least important status lines to print: {', '.join(LEVELS)} (default: info)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--log-format", action=_SetFormat, choices=(TEXT, JSON), metavar="FORMAT",
+        help="text: time and level before each status line; json: one object a line "
+        "(default: text, on a terminal without time and level)",
     )  # fmt: skip
 
 
@@ -92,6 +142,20 @@ class _SetLevel(argparse.Action):
         """Apply it at once, and keep it for a parent that passes it on."""
         setattr(options, self.dest, level)
         logging.getLogger().setLevel(str(level).upper())
+
+
+class _SetFormat(argparse.Action):
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        options: argparse.Namespace,
+        format_: object,
+        flag: str | None = None,
+    ) -> None:
+        """Apply it at once, and keep it for a parent that passes it on."""
+        setattr(options, self.dest, format_)
+        for handler in _handlers():
+            handler.setFormatter(_Json(os.path.basename(sys.argv[0])) if format_ == JSON else _TextWithTime())
 
 
 class Progress:

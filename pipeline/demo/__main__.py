@@ -210,6 +210,7 @@ def main() -> None:
     kafka = _start_kafka(options)
     stop = Stop(STOP_SECONDS)
     log_options = ["--log-level", options.log_level] if options.log_level else []
+    log_options += ["--log-format", options.log_format] if options.log_format else []
 
     def options_of(script: str) -> list[str]:
         return [*_connection(kafka.cluster_of(script)), *log_options]

@@ -1,5 +1,6 @@
 """Status lines: bare on a terminal, with time and level in front elsewhere, and by their level."""
 
+import json
 import os
 import pty
 import re
@@ -9,6 +10,7 @@ from contextlib import suppress
 
 import pytest
 
+from pipeline.cli.status import BARE_LINES_VARIABLE
 from pipeline.local import PROJECT
 
 PROGRAM = """
@@ -30,17 +32,36 @@ run(main, "program")
 """
 
 
-def status_lines(*options: str) -> list[str]:
+TIME = r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
+HOSTILE = """
+from pipeline.cli.status import add_log_level, hide, log, set_up_logging
+import argparse
+set_up_logging()
+parser = argparse.ArgumentParser()
+add_log_level(parser)
+parser.parse_args()
+hide('pass"word')
+log.warning('a\\x1b[2Jb\\nc\\0\\x7f \\x85 \\u2028 \\udcff "quoted" \\\\ 처리 실패 \\U0001f40d \\u202e')
+log.warning('refused: pass"word')
+try:
+    raise ValueError("two\\nlines")
+except ValueError:
+    log.exception("unexpected")
+"""
+
+
+def status_lines(*options: str, program: str = PROGRAM, **environment: str) -> list[str]:
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *options], cwd=PROJECT, capture_output=True, text=True
-    )
-    assert done.returncode == 1
+        [sys.executable, "-c", program, *options], cwd=PROJECT, env={**os.environ, **environment},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == (program is PROGRAM)
     assert done.stdout == ""
     return done.stderr.splitlines()
 
 
 def test_a_container_gets_time_and_level() -> None:
-    lines = [re.sub(r"^20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z ", "TIME ", line) for line in status_lines()]
+    lines = [re.sub(f"^{TIME} ", "TIME ", line) for line in status_lines()]
     assert lines == [
         "TIME INFO Processing 50 % of it",
         "TIME WARNING Kafka is unreachable",
@@ -74,3 +95,33 @@ def test_a_closed_stderr_is_no_error() -> None:
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "refused\n")
+
+
+def test_json_has_the_same_lines() -> None:
+    lines = [json.loads(line) for line in status_lines("--log-format", "json")]
+    assert all(re.fullmatch(TIME, line.pop("time")) for line in lines)
+    assert lines == [
+        {"level": "info", "script": "-c", "message": "Processing 50 % of it"},
+        {"level": "warning", "script": "-c", "message": "Kafka is unreachable"},
+        {"level": "error", "script": "-c", "message": "program: refused"},
+    ]
+
+
+def test_json_is_one_printable_line_whatever_the_message() -> None:
+    control, secret, error = status_lines("--log-format", "json", program=HOSTILE)
+    assert all(line.isprintable() for line in (control, secret, error))
+    assert "처리 실패" in control
+    assert json.loads(control)["message"] == (
+        'a\x1b[2Jb\nc\0\x7f \x85 \u2028 \udcff "quoted" \\ 처리 실패 \U0001f40d \u202e'
+    )
+    assert json.loads(secret)["message"] == "refused: [hidden]"
+    message = json.loads(error)["message"]
+    assert message.startswith("unexpected\nTraceback")
+    assert message.endswith("ValueError: two\nlines")
+
+
+def test_the_text_format_has_time_and_level_also_where_lines_are_bare() -> None:
+    bare = {BARE_LINES_VARIABLE: "yes"}
+    assert status_lines(**bare)[0] == "Processing 50 % of it"
+    [line, *_] = status_lines("--log-format", "text", **bare)
+    assert re.fullmatch(f"{TIME} INFO Processing 50 % of it", line)
