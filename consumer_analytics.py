@@ -18,6 +18,7 @@ from pipeline.client.admin import TopicIds, ensure_topics
 from pipeline.client.consuming import StartAt, batches, close, commit, partitions_of, subscribe
 from pipeline.client.errors import run_kafka_script
 from pipeline.client.health import report_outages
+from pipeline.client.metrics import serve_metrics
 from pipeline.client.settings import connection_settings
 from pipeline.dead_letters import place_of
 from pipeline.schema import AnalyticsEvent, decode
@@ -40,12 +41,13 @@ def for_people(event: AnalyticsEvent) -> str:
 
 def main() -> None:
     """Poll, print, commit, until Ctrl-C or --max-messages."""
-    parser = option_parser(__doc__, EXAMPLES, group=CONSUMER_GROUP)
+    parser = option_parser(__doc__, EXAMPLES, group=CONSUMER_GROUP, metrics=True)
     parser.add_argument("--from-beginning", action="store_true", help="start with the oldest event again")
     parser.add_argument("--max-messages", type=whole_number(), metavar="N", help="stop after N events")
     parser.add_argument("--json", action="store_true", help="one JSON object a line, nothing else")
     options = parser.parse_args()
     stop = Stop()
+    metrics = serve_metrics(options.metrics_port, options.cluster, options.group, [ANALYTICS_EVENTS])
     ensure_topics(options.cluster, ANALYTICS_EVENTS, reads=[ANALYTICS_EVENTS])
     report_outages(options.cluster)
     log.info(f"Reading {ANALYTICS_EVENTS} at {options.cluster}; Ctrl-C to stop.")
@@ -69,11 +71,12 @@ def main() -> None:
     # 2. The loop: poll, print, commit
     progress = Progress("events read")
     try:
-        for batch in batches(consumer, stop, limit=options.max_messages, topic_ids=topic_ids):
+        for batch in batches(consumer, stop, options.max_messages, topic_ids=topic_ids, metrics=metrics):
             for record in batch:
                 try:
                     event = decode(record.value or b"")
                 except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                    metrics.skipped()
                     log.warning(f"Not an analytics event: {place_of(record)}")
                 else:
                     print(json_line(record.value.decode()) if options.json else for_people(event))

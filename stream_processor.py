@@ -27,6 +27,7 @@ from pipeline.client.admin import ensure_topics
 from pipeline.client.errors import run_kafka_script
 from pipeline.client.exactly_once import ExactlyOnce
 from pipeline.client.health import report_outages
+from pipeline.client.metrics import serve_metrics
 from pipeline.client.settings import connection_settings
 from pipeline.client.transactions import BytesOrNull
 from pipeline.client.watchdog import is_restart
@@ -82,8 +83,9 @@ def new_producer(cluster: Cluster, transactional_id: str) -> KafkaProducer:
 
 def main() -> None:
     """Poll both topics, normalize, route, commit, print, until Ctrl-C."""
-    options = option_parser(__doc__, EXAMPLES, group=PROCESSOR_GROUP).parse_args()
+    options = option_parser(__doc__, EXAMPLES, group=PROCESSOR_GROUP, metrics=True).parse_args()
     cluster, stop = options.cluster, Stop()
+    metrics = serve_metrics(options.metrics_port, cluster, options.group, NORMALIZERS)
     if not is_restart():  # After a hang, a watchdog restarts this process: then poll() waits for the broker
         ensure_topics(cluster, *NORMALIZERS, ANALYTICS_EVENTS, ANALYTICS_DLQ, reads=NORMALIZERS)
     report_outages(cluster)
@@ -99,6 +101,7 @@ def main() -> None:
         sources=NORMALIZERS,
         outputs=(ANALYTICS_EVENTS, ANALYTICS_DLQ),
         stop=stop,
+        metrics=metrics,
     )
     collect_garbage_seldom()
     clean, dead = 0, 0
@@ -118,6 +121,7 @@ def main() -> None:
                     # 3. Broken: to the dead letter queue, its value unchanged, with the reason in headers.
                     headers = dead_letter_headers(record, error, options.group)
                     exactly_once.send(ANALYTICS_DLQ, record, record.value, headers)
+                    metrics.dead(error)
                     dlq_lines.append(f"{DLQ_LINE}\n    {place_of(record)}: {error}")
                 else:
                     # 4. Clean: to the one topic that everybody downstream reads.

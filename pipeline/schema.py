@@ -8,6 +8,7 @@ The reason of a dead letter is the message of the BrokenEventError that is raise
 words, such as "Object missing required field `page`".
 """
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from typing import Annotated, Literal, TypeVar, get_args
@@ -31,6 +32,22 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 MAX_REASON_CHARACTERS = 300
 
 Event = TypeVar("Event")
+
+# The classes of reasons, for counters: few, and the same ones whatever an event contains. Each with the
+# beginnings of the messages, ours and msgspec's.
+_BEGINNINGS = {
+    "no_value": r"Value is null|Value is empty|The record has no value",
+    "not_utf8": r"Value is not UTF-8|'utf-8' codec",
+    "not_json": r"JSON is malformed|Input data was truncated|Value starts with a byte order mark",
+    "too_deep": r"JSON is nested too deeply|maximum recursion depth",
+    "bad_header": r"Header name",
+    "missing_field": r"Object missing required field",
+    "wrong_type": r"Expected `[^`]*`, got `",
+    "bad_value": r"Expected `|Invalid |Integer value out of range|Number out of range|Timestamp is outside",
+}
+_CLASS = re.compile("|".join(f"(?P<{name}>{beginnings})" for name, beginnings in _BEGINNINGS.items()))
+OTHER_REASON = "other"
+REASON_CLASSES = (*_BEGINNINGS, OTHER_REASON)
 
 Source = Literal["web", "purchase"]
 SOURCES: tuple[str, ...] = get_args(Source)
@@ -86,6 +103,16 @@ _decode_web_event = msgspec.json.Decoder(WebEvent).decode
 _decode_purchase_event = msgspec.json.Decoder(PurchaseEvent).decode
 encode: Callable[[AnalyticsEvent], bytes] = msgspec.json.Encoder().encode
 decode: Callable[[bytes], AnalyticsEvent] = msgspec.json.Decoder(AnalyticsEvent).decode
+
+
+def reason_class(error: Exception) -> str:
+    """Return which of REASON_CLASSES the reason of a dead letter belongs to.
+
+    Args:
+        error: a BrokenEventError, or another error with msgspec's words.
+    """
+    found = _CLASS.match(str(error))
+    return (found and found.lastgroup) or OTHER_REASON
 
 
 def check_headers(headers: Sequence[tuple[str, bytes | None]]) -> None:

@@ -47,13 +47,16 @@ def choose_cluster(servers: str | None = None, config_file: str | None = None) -
     return cluster
 
 
-def option_parser(description: str, examples: str, group: str | None = None) -> argparse.ArgumentParser:
+def option_parser(
+    description: str, examples: str, group: str | None = None, metrics: bool = False
+) -> argparse.ArgumentParser:
     """Return a parser with the options that all Kafka scripts share.
 
     Args:
         description: the script's docstring, for --help.
         examples: command lines for --help, one a line.
         group: the default of the option --group; None for a script without it.
+        metrics: adds the option --metrics-port.
     """
     parser = OptionParser(
         description=description,
@@ -66,6 +69,12 @@ def option_parser(description: str, examples: str, group: str | None = None) -> 
         parser.add_argument(
             "--group", type=group_name, default=group, help="consumer group (default: %(default)s)"
         )
+    if metrics:
+        parser.add_argument(
+            "--metrics-port", type=whole_number(1, 65535), metavar="PORT",
+            help="serve /metrics for Prometheus and /healthz for a container's probe on this port, at all "
+            "addresses of this machine (default: neither; docs/operations.md)",
+        )  # fmt: skip
     return parser
 
 

@@ -49,10 +49,7 @@ class _Text(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
-        line = super().format(record)
-        for secret in _secrets:
-            line = line.replace(secret, HIDDEN)
-        return line
+        return without_secrets(super().format(record))
 
 
 class _TextWithTime(_Text):
@@ -94,6 +91,13 @@ def hide(secret: str) -> None:
     if secret:
         in_bytes = repr(secret.encode())[2:-1]  # as a request is logged
         _secrets.update({secret, in_bytes})
+
+
+def without_secrets(text: str) -> str:
+    """Return text in which the secrets of hide() are hidden."""
+    for secret in _secrets:
+        text = text.replace(secret, HIDDEN)
+    return text
 
 
 def _ours_or_debug(record: logging.LogRecord) -> bool:

@@ -11,6 +11,7 @@ from kafka.errors import KafkaError, RetriableError
 from pipeline.cli.process import PipelineError, Stop
 from pipeline.cli.status import log
 from pipeline.client.admin import TopicIds
+from pipeline.client.metrics import Metrics
 from pipeline.client.settings import TOPIC_SECONDS
 
 POLL_MS = 200  # how long an idle loop waits before it checks its stop flag
@@ -99,6 +100,7 @@ def batches(
     limit: int | None = None,
     at_once: int = BATCH_RECORDS,
     topic_ids: TopicIds | None = None,
+    metrics: Metrics | None = None,
 ) -> Iterator[list[ConsumerRecord]]:
     """Poll until a stop is requested; Kafka may be unreachable for a while.
 
@@ -109,18 +111,20 @@ def batches(
         at_once: the largest number of records in a batch.
         topic_ids: of the subscribed topics, known before the first poll(): one that is recreated is read from
             its beginning (default: its first records are skipped).
+        metrics: counts the batches (default: nothing does).
 
     Yields:
         The records of each poll(), those of a partition in their order; an empty list where none came.
     """
-    left = limit
+    left, metrics = limit, metrics or Metrics()
     while not stop.requested and left != 0:
         try:
             polled = consumer.poll(
                 timeout_ms=POLL_MS, max_records=at_once if left is None else min(left, at_once)
             )
-        except RetriableError:  # Kafka is unreachable; the consumer keeps its positions
+        except RetriableError as error:  # Kafka is unreachable; the consumer keeps its positions
             polled = {}
+            metrics.failed(type(error).__name__)
             stop.wait(RETRY_SECONDS)
         if topic_ids and (recreated := _recreated(topic_ids, polled, stop)):
             log.warning(
@@ -129,10 +133,12 @@ def batches(
             consumer.seek_to_beginning(*(tp for tp in consumer.assignment() if tp.topic in recreated))
             topic_ids.update(recreated)
             continue
+        metrics.polled(consumer, polled)
         batch = [record for records in polled.values() for record in records]
         if left is not None:
             left -= len(batch)
         yield batch
+        metrics.committed()
 
 
 def records(consumer: KafkaConsumer, stop: Stop, silence: float | None = None) -> Iterator[ConsumerRecord]:

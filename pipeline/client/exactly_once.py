@@ -24,8 +24,9 @@ from pipeline.client.admin import TopicIds, topics_of_old_format
 from pipeline.client.consuming import count_partitions, subscribe
 from pipeline.client.errors import FINAL_ERRORS, READ, WRITE, describe
 from pipeline.client.health import answers, any_open
+from pipeline.client.metrics import Metrics
 from pipeline.client.transactions import EXPIRY_SECONDS, TransactionalProducer, close_in_background
-from pipeline.client.watchdog import HANG_SECONDS, Watchdog, restart_process
+from pipeline.client.watchdog import HANG_SECONDS, Watchdog
 from pipeline.dead_letters import Headers
 
 POLL_MS = 500  # how long an idle loop waits before it checks its stop flag
@@ -115,6 +116,7 @@ class ExactlyOnce:
         sources: Collection[str],
         outputs: Collection[str],
         stop: Stop,
+        metrics: Metrics | None = None,
     ) -> None:
         """Describe the work; the first poll() connects.
 
@@ -127,14 +129,16 @@ class ExactlyOnce:
             sources: topics to read.
             outputs: topics that send() accepts.
             stop: ends the waiting for a broker that is unreachable.
+            metrics: counts batches and failures (default: nothing does).
         """
         self._cluster = cluster
         self._new_consumer, self._new_producer = new_consumer, new_producer
         self._sources, self._outputs = sources, outputs
         self._stop = stop
+        self._metrics = metrics or Metrics()
         self._watchdog = Watchdog(
             HANG_SECONDS,
-            restart_process,
+            self._metrics.restart,
             ready=lambda: answers(cluster, seconds=5) and not stop.requested,
         )
         self._clients: _Clients | None = None
@@ -167,6 +171,7 @@ class ExactlyOnce:
                 _confirm_settled(clients, membership)
                 _confirm_topics(clients, polled)
                 _confirm_offsets(clients, membership)
+                self._metrics.polled(clients.consumer, polled)
                 if not polled:
                     return []
                 _confirm_owned(clients, membership, polled)
@@ -217,6 +222,7 @@ class ExactlyOnce:
             self._recover_from(error, WRITE)
             return False
         self._batch = None
+        self._metrics.committed()
         if self._recovering:
             log.info("Resumed from the committed offsets.")
             self._recovering = False
@@ -233,6 +239,7 @@ class ExactlyOnce:
         """The one answer to any error: close both clients; the next poll() recreates them."""
         if isinstance(error, FINAL_ERRORS):
             raise PipelineError(describe(error, operation)) from error
+        self._metrics.failed(describe(error))
         if isinstance(error, UnknownError):
             self._stop_at_an_old_format(error)
         if self._recovering:

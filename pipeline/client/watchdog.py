@@ -16,12 +16,17 @@ from pipeline.cli.status import log
 
 HANG_SECONDS = 20.0  # more than any time-out of the clients: max_poll_interval_ms, transaction_timeout_ms
 CHECK_EVERY_SECONDS = 0.5
-RESTARTED = "RESTARTED_BY_WATCHDOG"
+RESTARTED = "RESTARTED_BY_WATCHDOG"  # how often, for the process that takes this one's place
 
 
 def is_restart() -> bool:
     """Return whether this process replaced one that hung."""
-    return RESTARTED in os.environ
+    return restarts() > 0
+
+
+def restarts() -> int:
+    """Return how often restart_process() has replaced this process."""
+    return int(os.environ.get(RESTARTED, 0))
 
 
 def restart_process(hang: str) -> None:
@@ -31,7 +36,7 @@ def restart_process(hang: str) -> None:
         hang: what hangs, for the user.
     """
     log.warning(f"{hang}; restarting this process.")
-    os.environ[RESTARTED] = "yes"
+    os.environ[RESTARTED] = str(restarts() + 1)
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 

@@ -22,6 +22,7 @@ from pipeline.client.admin import admin_client, ensure_topics, topic_id
 from pipeline.client.consuming import SESSION_MS, close, count_partitions, subscribe
 from pipeline.client.errors import FINAL_ERRORS, describe
 from pipeline.client.health import answers, report_outages
+from pipeline.client.metrics import serve_metrics
 from pipeline.client.settings import connection_settings
 from pipeline.client.watchdog import Watchdog, restart_process
 from pipeline.dead_letters import place_of
@@ -54,7 +55,7 @@ def consumer_parser(description: str, examples: str, service: str) -> argparse.A
         examples: command lines for --help, one a line.
         service: its name, which ends the default name of the group.
     """
-    parser = option_parser(description, examples)
+    parser = option_parser(description, examples, metrics=True)
     parser.add_argument(
         "--topic", choices=sorted(KINDS), default=PRODUCTS, metavar="TOPIC",
         help=f"what to store: {' or '.join(sorted(KINDS))} (default: %(default)s)",
@@ -74,7 +75,9 @@ class StoringConsumer(ABC):
 
     service: str
 
-    def __init__(self, cluster: Cluster, topic: str, group: str, stop: Stop) -> None:
+    def __init__(
+        self, cluster: Cluster, topic: str, group: str, stop: Stop, metrics_port: int | None
+    ) -> None:
         """Create the topics that are missing.
 
         Args:
@@ -82,14 +85,16 @@ class StoringConsumer(ABC):
             topic: one of KINDS.
             group: the consumer group.
             stop: ends run().
+            metrics_port: of --metrics-port.
 
         Raises:
-            PipelineError: no broker answers.
+            PipelineError: no broker answers, or the port is in use.
         """
         self.topic, self.group, self.kind = topic, group, KINDS[topic]
         self.positions: dict[TopicPartition, int] = {}
         self._cluster = cluster
         self._stop = stop
+        self._metrics = serve_metrics(metrics_port, cluster, group, [topic], HANG_SECONDS)
         self._dlq = dlq_of(topic)
         self._letters = DeadLetterQueue(cluster, self._dlq, group)
         ensure_topics(cluster, topic, self._dlq, partitions=PARTITIONS, outputs=[self._dlq])
@@ -100,7 +105,7 @@ class StoringConsumer(ABC):
         self._lines: list[str] = []
         self._watchdog = Watchdog(
             HANG_SECONDS,
-            restart_process,
+            self._metrics.restart,
             ready=lambda: answers(cluster, seconds=5) and not stop.requested,
         )
         self.consumer = KafkaConsumer(
@@ -192,16 +197,19 @@ class StoringConsumer(ABC):
                     log.info(f"{self.service} is reachable again.")
                     failures = 0
             except UnreachableError as error:
+                self._metrics.failed(f"{self.service} is unreachable ({error})")
                 if not failures:
                     log.warning(printable(f"{self.service} is unreachable ({error}); waiting for it."))
                 self._start_over()
                 self._stop.wait(PAUSES[min(failures, len(PAUSES) - 1)])
                 failures += 1
             except OvertakenError:
+                self._metrics.failed("another consumer continued with a partition")
                 self._start_over()
             except KafkaError as error:
                 if isinstance(error, FINAL_ERRORS):
                     raise PipelineError(describe(error)) from error
+                self._metrics.failed(describe(error))
                 self._start_over()
                 self._stop.wait(PAUSES[0])
 
@@ -213,8 +221,10 @@ class StoringConsumer(ABC):
             self.positions[partition] = self.next_offset(partition)
             self.consumer.seek(partition, self.positions[partition])
             batch.pop(partition, None)  # read from the position that Kafka has for the group
+        self._metrics.polled(self.consumer, batch)
         if batch:
             self.store(batch)
+            self._metrics.committed()
             return True
         self.idle()
         self._check_for_a_recreated_topic()
@@ -240,6 +250,8 @@ class StoringConsumer(ABC):
             KafkaError: Kafka may not have them.
             PipelineError: the queue does not take one of them.
         """
+        for _, error in letters:
+            self._metrics.dead(error)
         if letters:
             self._letters.send(letters, count_partitions(self.consumer, self._dlq))
 

@@ -60,7 +60,9 @@ class OpenSearchConsumer(StoringConsumer):
 
     service = "OpenSearch"
 
-    def __init__(self, cluster: Cluster, topic: str, group: str, stop: Stop, url: str) -> None:
+    def __init__(
+        self, cluster: Cluster, topic: str, group: str, stop: Stop, metrics_port: int | None, url: str
+    ) -> None:
         """Prepare; open() connects to OpenSearch.
 
         Args:
@@ -68,9 +70,10 @@ class OpenSearchConsumer(StoringConsumer):
             topic: one of KINDS.
             group: the consumer group.
             stop: ends run().
+            metrics_port: of --metrics-port.
             url: OpenSearch's address.
         """
-        super().__init__(cluster, topic, group, stop)
+        super().__init__(cluster, topic, group, stop, metrics_port)
         self._client = OpenSearch([url], timeout=REQUEST_SECONDS, max_retries=0)
         self._ready = False
         self._stored = 0  # since the last commit
@@ -252,7 +255,9 @@ def main() -> None:
     )
     options = parser.parse_args()
     group = options.group or f"{options.topic}-opensearch"
-    consumer = OpenSearchConsumer(options.cluster, options.topic, group, Stop(), options.url)
+    consumer = OpenSearchConsumer(
+        options.cluster, options.topic, group, Stop(), options.metrics_port, options.url
+    )
     log.info(f"Storing {options.topic} at {options.cluster} in OpenSearch; Ctrl-C to stop.")
     print("🔍 OpenSearch Consumer:", flush=True)
     consumer.run()

@@ -88,7 +88,9 @@ class PostgresConsumer(StoringConsumer):
     service = "PostgreSQL"
     batch_records = BATCH_RECORDS
 
-    def __init__(self, cluster: Cluster, topic: str, group: str, stop: Stop, dsn: str) -> None:
+    def __init__(
+        self, cluster: Cluster, topic: str, group: str, stop: Stop, metrics_port: int | None, dsn: str
+    ) -> None:
         """Prepare; open() connects to PostgreSQL.
 
         Args:
@@ -96,9 +98,10 @@ class PostgresConsumer(StoringConsumer):
             topic: one of KINDS.
             group: the consumer group.
             stop: ends run().
+            metrics_port: of --metrics-port.
             dsn: PostgreSQL's address.
         """
-        super().__init__(cluster, topic, group, stop)
+        super().__init__(cluster, topic, group, stop, metrics_port)
         self._dsn = dsn
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
         self._table = topic.replace("-", "_").replace(".", "_")[:MAX_NAME]
@@ -276,7 +279,9 @@ def main() -> None:
     )
     options = parser.parse_args()
     group = options.group or f"{options.topic}-postgres"
-    consumer = PostgresConsumer(options.cluster, options.topic, group, Stop(), options.dsn)
+    consumer = PostgresConsumer(
+        options.cluster, options.topic, group, Stop(), options.metrics_port, options.dsn
+    )
     log.info(f"Storing {options.topic} at {options.cluster} in PostgreSQL; Ctrl-C to stop.")
     print("🐘 PostgreSQL Consumer:", flush=True)
     consumer.run()
