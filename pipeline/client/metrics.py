@@ -141,7 +141,7 @@ class _Served(Metrics):
         self._lag = prometheus.Gauge(
             "pipeline_lag_events",
             "Offsets from the group's committed one to the end, by partition; each process reports them all",
-            ["topic", "partition"],
+            ["group", "topic", "partition"],
         )
         prometheus.Gauge(
             "pipeline_seconds_since_progress", "Seconds since events were committed, or none were there"
@@ -158,8 +158,10 @@ class _Served(Metrics):
         self._results: Counter[str] = Counter()  # of the batch: those that are not clean
         self._reasons: Counter[str] = Counter()  # of its dead letters
         self._polled_at = 0.0
-        self._positions: dict[TopicPartition, int] = {}  # of the assigned partitions: all before is processed
+        self._partitions: Collection[TopicPartition] = ()  # assigned to this process
+        self._positions: dict[TopicPartition, int] = {}  # in those, where known: all before is processed
         self._liveness = Liveness(limit=2 * hang_seconds)  # so the watchdog has had two attempts
+        self._group = group
         self._offsets = GroupOffsets(cluster, group, topics)
         serve(port, {"/metrics": self._metrics_page, "/healthz": self._health_page})
         threading.Thread(target=self._ask_forever, name="metrics", daemon=True).start()
@@ -168,7 +170,7 @@ class _Served(Metrics):
         self, consumer: KafkaConsumer, polled: Mapping[TopicPartition, Sequence[ConsumerRecord]]
     ) -> None:
         self._liveness.step()
-        assigned = consumer.assignment()
+        assigned = self._partitions = consumer.assignment()
         known = {partition: at for partition, at in self._positions.items() if partition in assigned}
         self._assigned.set(len(assigned))
         if polled:
@@ -229,18 +231,18 @@ class _Served(Metrics):
             else:
                 self._reachable.set(1)
                 for partition, standing in standings.items():
-                    self._lag.labels(*partition).set(standing.lag)
+                    self._lag.labels(self._group, *partition).set(standing.lag)
                 if not self._unread(standings):
                     self._liveness.progress()
             time.sleep(ASK_EVERY_SECONDS)
 
     def _unread(self, standings: Mapping[TopicPartition, Standing]) -> bool:
         """Return whether there are events in the partitions of this process that it has not processed."""
-        assigned = self._positions
+        positions = self._positions
         return any(
-            standing.end > assigned[partition]
+            standing.end > positions.get(partition, standing.committed)
             for partition, standing in standings.items()
-            if partition in assigned
+            if partition in self._partitions
         )
 
     def _metrics_page(self) -> Page:

@@ -19,7 +19,7 @@ def test_a_processor_that_hangs_again_and_again_becomes_unhealthy(flow: Flow, pr
     """The watchdog restarts it, which does not help here; the count and the port survive that."""
     watched = Watched(flow, "stream_processor.py", KAFKA_BOOTSTRAP_SERVERS=proxy.servers)
     flow.wait_until_joined(1)
-    with proxy.hold(Api.END_TXN) as came:
+    with proxy.cut(Api.END_TXN) as came:  # which the client retries for ever
         flow.fill(EVENTS)
         assert came.wait(20)
         hung_at = time.monotonic()
