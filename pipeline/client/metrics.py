@@ -60,7 +60,7 @@ class Metrics:
         """All events of the batch are processed, and their offsets committed."""
 
     def failed(self, reason: str) -> None:
-        """The clients are closed and recreated; the batch, if there is one, is read again.
+        """The loop starts over; the batch, if there is one, is read again.
 
         Args:
             reason: what failed; another process could do no more about it.
@@ -132,8 +132,8 @@ class _Served(Metrics):
         self._seconds = prometheus.Histogram(
             "pipeline_transaction_seconds", "Time from poll() to the commit of a batch", buckets=BUCKETS
         )
-        self._recreations = prometheus.Counter(
-            "pipeline_client_recreations", "How often the Kafka clients were recreated after an error"
+        self._failures = prometheus.Counter(
+            "pipeline_failures", "Errors of Kafka, or of a sink's service, after which the loop started over"
         )
         prometheus.Counter(
             "pipeline_watchdog_restarts", "How often the watchdog restarted this process after a hang"
@@ -207,7 +207,7 @@ class _Served(Metrics):
     def failed(self, reason: str) -> None:
         self._liveness.step()
         self._liveness.excuse(reason)
-        self._recreations.inc()
+        self._failures.inc()
         if self._batch is not None:
             self._transactions["failed"].inc()
         self._end_batch()

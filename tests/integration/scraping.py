@@ -4,6 +4,7 @@ import re
 import socket
 import urllib.error
 import urllib.request
+from http.client import HTTPException
 from typing import NamedTuple
 
 from tests.integration.pipelines import Pipeline, Running, wait_until
@@ -28,7 +29,7 @@ class Watched:
     def answers(self) -> bool:
         try:
             return bool(self.page("/metrics"))
-        except OSError:
+        except (OSError, HTTPException):  # also while the process is replaced
             assert self.running.process.poll() is None, self.running.stderr
             return False
 
@@ -50,6 +51,13 @@ class Watched:
     def lag(self) -> float:
         """Return the lag of all partitions."""
         return sum(value for name, value in self.samples().items() if name.startswith("pipeline_lag_events{"))
+
+    def is_healthy(self) -> bool | None:
+        """Return what a container's probe sees; None where there is no answer."""
+        try:
+            return self.health().status == 200
+        except (OSError, HTTPException):
+            return None
 
     def health(self) -> Health:
         try:

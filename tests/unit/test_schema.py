@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.schema import BrokenEventError, encode, normalize_purchase, normalize_web
+from pipeline.schema import (
+    OTHER_REASON,
+    REASON_CLASSES,
+    BrokenEventError,
+    encode,
+    normalize_purchase,
+    normalize_web,
+    reason_class,
+)
 from tests.broken_events import (
     PURCHASE,
     TABLE,
@@ -122,3 +130,21 @@ def test_every_valid_web_event_is_clean_and_keeps_its_meaning(
     event = normalize_web(value)
     assert (event.event_id, event.user_id, event.details) == (event_id, user_id, {"page": page})
     assert event.occurred_at == local
+
+
+def test_each_reason_has_a_class() -> None:
+    classes = {broken.name: reason_class(BrokenEventError(broken.reason)) for broken in TABLE}
+    assert OTHER_REASON not in classes.values(), classes
+    assert set(REASON_CLASSES) - set(classes.values()) <= {OTHER_REASON, "bad_header"}
+    assert classes["cut JSON"] == classes["BOM"] == "not_json"
+    assert classes["array"] == classes["text"] == "wrong_type"
+    assert reason_class(BrokenEventError("Header name is not UTF-8: x")) == "bad_header"
+    assert reason_class(BrokenEventError("a reason that somebody adds")) == OTHER_REASON
+
+
+@given(SOURCES, ANY_JSON | st.binary(max_size=30))
+def test_an_event_makes_no_class_of_its_own(source: str, value: object) -> None:
+    content = value if isinstance(value, bytes) else json.dumps(value).encode()
+    with pytest.raises(BrokenEventError) as error:
+        NORMALIZE[source](content)
+    assert reason_class(error.value) in REASON_CLASSES

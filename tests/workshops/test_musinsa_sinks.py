@@ -21,6 +21,7 @@ from pipeline.local.kafka import LocalKafka
 from tests.conftest import free_port
 from tests.faults.flow import kill_broker
 from tests.integration.pipelines import Pipeline, Running, Sent, wait_until
+from tests.integration.scraping import Watched
 from tests.workshops.services import Postgres, Search, Service
 
 COMPARED = ("name", "brand", "price", "category", "image_url")
@@ -324,6 +325,32 @@ def test_an_index_that_takes_nothing_is_waited_for(shop: Shop, opensearch: Searc
     assert shop.pipeline.read(shop.dlq) == []
     assert consumer.stop() == 0, consumer.stderr
     assert consumer.stderr.count("is unreachable") == 1, consumer.stderr
+
+
+def test_metrics_and_health_of_a_consumer(shop: Shop, service: Service) -> None:
+    """It is healthy also while its service is unreachable: to kill it would not help."""
+    places = shop.pipeline.produce(shop.topic, [Sent(b"{", key=b"k"), Sent(None, key=b"k")])
+    shop.records += len(places)
+    shop.fill(6)
+    watched = Watched(shop.pipeline, f"workshops/musinsa/{service.script}", **service.environment)
+    shop.check(service)
+    wait_until(
+        lambda: watched.sample('pipeline_events_total{result="dead"}') == len(places), "all are counted"
+    )
+    samples = watched.samples()
+    assert samples['pipeline_events_total{result="clean"}'] == shop.records - len(places)
+    for reason in ("not_json", "no_value"):
+        assert samples[f'pipeline_dead_letters_total{{reason="{reason}"}}'] == 1
+    wait_until(lambda: watched.lag() == 0, "the lag is measured")
+    assert watched.health().text.startswith("working: ")
+    service.kill()
+    watched.running.wait_for(f"{service.name} is unreachable")
+    health = watched.health()
+    assert health.status == 200
+    assert health.text.startswith(f"waiting: {service.name} is unreachable (")
+    service.start()
+    watched.running.wait_for(f"{service.name} is reachable again")
+    assert watched.running.stop() == 0, watched.running.stderr
 
 
 def test_offsets_of_two_partitions_are_not_compared(shop: Shop, opensearch: Search) -> None:
