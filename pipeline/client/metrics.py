@@ -15,6 +15,7 @@ from http import HTTPStatus
 from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import KafkaError
+from kafka.structs import MemberState
 
 from pipeline.cli.cluster import Cluster
 from pipeline.cli.pages import Page, serve
@@ -158,7 +159,7 @@ class _Served(Metrics):
         self._results: Counter[str] = Counter()  # of the batch: those that are not clean
         self._reasons: Counter[str] = Counter()  # of its dead letters
         self._polled_at = 0.0
-        self._partitions: Collection[TopicPartition] = ()  # assigned to this process
+        self._partitions: Collection[TopicPartition] | None = None  # of this process, once it is in its group
         self._positions: dict[TopicPartition, int] = {}  # in those, where known: all before is processed
         self._liveness = Liveness(limit=2 * hang_seconds)  # so the watchdog has had two attempts
         self._group = group
@@ -170,7 +171,9 @@ class _Served(Metrics):
         self, consumer: KafkaConsumer, polled: Mapping[TopicPartition, Sequence[ConsumerRecord]]
     ) -> None:
         self._liveness.step()
-        assigned = self._partitions = consumer.assignment()
+        assigned = consumer.assignment()
+        # One that still joins its group has no partition either, and is not done for that reason
+        self._partitions = assigned if consumer.group_metadata().state is MemberState.STABLE else None
         known = {partition: at for partition, at in self._positions.items() if partition in assigned}
         self._assigned.set(len(assigned))
         if polled:
@@ -232,17 +235,17 @@ class _Served(Metrics):
                 self._reachable.set(1)
                 for partition, standing in standings.items():
                     self._lag.labels(self._group, *partition).set(standing.lag)
-                if not self._unread(standings):
+                if self._all_read(standings):
                     self._liveness.progress()
             time.sleep(ASK_EVERY_SECONDS)
 
-    def _unread(self, standings: Mapping[TopicPartition, Standing]) -> bool:
-        """Return whether there are events in the partitions of this process that it has not processed."""
-        positions = self._positions
-        return any(
-            standing.end > positions.get(partition, standing.committed)
+    def _all_read(self, standings: Mapping[TopicPartition, Standing]) -> bool:
+        """Return whether this process has processed all events of its partitions."""
+        partitions, positions = self._partitions, self._positions
+        return partitions is not None and all(
+            standing.end <= positions.get(partition, standing.committed)
             for partition, standing in standings.items()
-            if partition in self._partitions
+            if partition in partitions
         )
 
     def _metrics_page(self) -> Page:

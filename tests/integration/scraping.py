@@ -52,12 +52,13 @@ class Watched:
         """Return the lag of all partitions."""
         return sum(value for name, value in self.samples().items() if name.startswith("pipeline_lag_events{"))
 
-    def is_healthy(self) -> bool | None:
-        """Return what a container's probe sees; None where there is no answer."""
+    def health_is(self, status: int) -> Health | None:
+        """Return the health if it has this status now; None also while the process is replaced."""
         try:
-            return self.health().status == 200
+            health = self.health()
         except (OSError, HTTPException):
             return None
+        return health if health.status == status else None
 
     def health(self) -> Health:
         try:

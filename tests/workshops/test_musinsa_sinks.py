@@ -344,6 +344,7 @@ def test_metrics_and_health_of_a_consumer(shop: Shop, service: Service) -> None:
     wait_until(lambda: watched.lag() == 0, "the lag is measured")
     assert watched.health().text.startswith("working: ")
     service.kill()
+    shop.fill(6)
     watched.running.wait_for(f"{service.name} is unreachable")
     health = watched.health()
     assert health.status == 200
