@@ -12,8 +12,6 @@ import pytest
 
 from pipeline.local import PROJECT
 
-pytestmark = pytest.mark.only_in_full
-
 NOT_COPIED = shutil.ignore_patterns(".git", ".kafka", "kafka-env", "__pycache__", ".*_cache")
 DEFENCES = "tests/faults/test_defences.py::"
 
@@ -125,13 +123,13 @@ TABLE = (
     ),
     Defence(
         "a vanished broker counts as one that does not answer now", SETTINGS,
-        '        "kafka_client": Network,\n', "",
+        '        "kafka_client": partial(Network, cluster),\n', "",
         DEFENCES + "test_a_consumer_outlives_one_of_several_brokers",
         r"it asks again: not within",
     ),
     Defence(
         "the same for producers", SETTINGS,
-        '        "kafka_client": Network,\n', "",
+        '        "kafka_client": partial(Network, cluster),\n', "",
         DEFENCES + "test_a_producer_outlives_one_of_several_brokers",
         r"it asks again: not within",
     ),
@@ -190,6 +188,12 @@ TABLE = (
 )  # fmt: skip
 
 
+def test_each_defence_stands_where_it_is_taken_out() -> None:
+    places = [(PROJECT / defence.file).read_text().count(defence.code) for defence in TABLE]
+    assert places == [1] * len(TABLE)
+
+
+@pytest.mark.only_in_full
 @pytest.mark.parametrize("defence", TABLE, ids=lambda defence: defence.name)
 def test_without(defence: Defence, tmp_path: Path) -> None:
     copy = tmp_path / "project"
