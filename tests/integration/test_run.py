@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from pipeline.cli.options import SERVERS_VARIABLE
 from pipeline.demo.scripts import COLORS
 from pipeline.local import PROJECT, broker
+from tests.conftest import free_port
 from tests.integration.pipelines import Pipeline, wait_until
 
 RUN = ("-m", "pipeline.demo")
@@ -213,3 +215,27 @@ def test_an_unknown_broker_is_reported(pipeline: Pipeline) -> None:
     assert (shown.returncode, shown.stderr) == (
         1, "run.sh: BROKER=podman is not known; it can be docker or local.\n",
     )  # fmt: skip
+
+
+@pytest.mark.thorough
+def test_a_secured_kafka_with_a_user_for_each_script(tmp_path: Path) -> None:
+    copy, port = tmp_path / "바탕화면" / "카프카 실습", str(free_port())
+    shutil.copytree(PROJECT / "pipeline", copy / "pipeline")
+    for script in (*(f"{name}.py" for name in COLORS), "dlq.py", "requirements.txt"):
+        shutil.copy(PROJECT / script, copy / script)
+
+    def run(*command: str) -> str:
+        done = subprocess.run(
+            [sys.executable, *command], cwd=copy, capture_output=True, text=True, stdin=subprocess.DEVNULL
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    try:
+        shown = run("-m", "pipeline.demo", "--secure", "--bootstrap-servers", f"localhost:{port}", "50")
+        assert "sent = clean + dead letters, each once: yes (100 and " in shown
+        [command] = [line.strip() for line in shown.splitlines() if " dlq.py replay " in line]
+        replayed = run(*shlex.split(command)[1:]).splitlines()
+        assert re.search(rf"dead letters +{len(replayed)} ", shown)
+    finally:
+        run("-m", "pipeline.local", "stop", "--secure", "--port", port)
