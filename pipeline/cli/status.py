@@ -33,6 +33,10 @@ _secrets: set[str] = set()
 class _StatusHandler(logging.StreamHandler):  # type: ignore[type-arg]  # not subscriptable when it runs
     """Writes each line in one piece: other threads and processes write to the same stderr."""
 
+    def __init__(self, stream: TextIO | None = None) -> None:
+        super().__init__(stream)
+        self.setFormatter(_Text())
+
     def format(self, record: logging.LogRecord) -> str:
         """Return the line; it takes the place of a Progress."""
         line = super().format(record)
@@ -111,8 +115,8 @@ def set_up_logging() -> None:
     if _handlers():
         return
     handler = _StatusHandler(sys.stderr)
-    is_bare = sys.stderr.isatty() or BARE_LINES_VARIABLE in os.environ
-    handler.setFormatter(_Text() if is_bare else _TextWithTime())
+    if not (sys.stderr.isatty() or BARE_LINES_VARIABLE in os.environ):
+        handler.setFormatter(_TextWithTime())
     handler.addFilter(_ours_or_debug)
     root.addHandler(handler)
     root.setLevel(logging.INFO)

@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable
 
-CARRIED = "LIVENESS"  # over a restart by the watchdog
+CARRIED = "LIVENESS_BEFORE_RESTART"  # over a restart by the watchdog
 RECENT_SECONDS = 15.0
 
 
