@@ -131,7 +131,7 @@ def replay_headers(letter: DeadLetter) -> list[tuple[str, bytes | None]]:
         letter: the result of `read_dead_letter`.
     """
     own = list(letter.headers)
-    if own[-1:] == [(DELIVERY_COUNT, str(letter.delivery_count - 1).encode())]:
+    if letter.delivery_count > 1 and own[-1:] == [(DELIVERY_COUNT, str(letter.delivery_count - 1).encode())]:
         own.pop()  # the count of the replay before
     return [*own, (DELIVERY_COUNT, str(letter.delivery_count).encode())]
 
