@@ -50,6 +50,7 @@ FINAL_ERRORS = (
 RECORD_ERRORS = (InvalidRecordError, InvalidTimestampError, MessageSizeTooLargeError)
 FENCED = (ProducerFencedError, InvalidProducerEpochError)
 ADVICE: dict[type[KafkaError], str] = {
+    InvalidTimestampError: "Raise message.timestamp.after.max.ms of the topic (kafka-configs --alter).",
     MessageSizeTooLargeError: "Raise max.message.bytes of the topic (kafka-configs --alter).",
     UnsupportedCodecError: "Install the codec: pip install 'kafka-python[lz4,snappy,zstd]'.",
     CorruptRecordError: "To pass it: kafka-consumer-groups --reset-offsets --to-offset (docs/delivery.md).",

@@ -25,9 +25,14 @@ from pipeline.client.consuming import count_partitions, subscribe
 from pipeline.client.errors import FINAL_ERRORS, READ, WRITE, describe
 from pipeline.client.health import answers, any_open
 from pipeline.client.metrics import Metrics
-from pipeline.client.transactions import EXPIRY_SECONDS, TransactionalProducer, close_in_background
+from pipeline.client.transactions import (
+    EXPIRY_SECONDS,
+    RefusedError,
+    TransactionalProducer,
+    close_in_background,
+)
 from pipeline.client.watchdog import HANG_SECONDS, Watchdog
-from pipeline.dead_letters import Headers
+from pipeline.dead_letters import Headers, place_of
 
 POLL_MS = 500  # how long an idle loop waits before it checks its stop flag
 # A batch is what has come since the last one: a few records when there is little to do, and when there is
@@ -89,6 +94,7 @@ class _Batch:
     membership: ConsumerGroupMetadata
     offsets: dict[TopicPartition, OffsetAndMetadata]
     outputs: list[tuple[str, ConsumerRecord, bytes | None, Headers]] = field(default_factory=list)
+    refusal: str = ""  # of a record that can't be sent; the transaction ends before it
 
     def send_outputs(self) -> None:
         """Send the outputs of all records in one go.
@@ -97,9 +103,26 @@ class _Batch:
         likely the code of the one evicts that of the other from the CPU's caches.
         """
         partitions, producer = self.clients.partitions, self.clients.producer
+        refused: set[tuple[str, int]] = set()
         for topic, record, value, headers in self.outputs:
             partition = record.partition % partitions[topic]
-            producer.send(topic, partition, record.key, value, headers, record.timestamp)
+            if refused and (record.topic, record.partition) in refused:
+                continue  # behind the refused one
+            try:
+                producer.send(topic, partition, record.key, value, headers, record.timestamp)
+            except RefusedError as error:
+                refused.add((record.topic, record.partition))
+                self._end_before(record, error)
+
+    def _end_before(self, record: ConsumerRecord, error: RefusedError) -> None:
+        """Commit what is before a record: the way past it then passes nothing else."""
+        partition = TopicPartition(record.topic, record.partition)
+        self.offsets[partition] = OffsetAndMetadata(record.offset, self.offsets[partition].metadata)
+        self.refusal = self.refusal or (
+            f"{place_of(record)} {error}. To pass it: kafka-consumer-groups "
+            f"--group {self.membership.group_id} --reset-offsets --topic {record.topic}:{record.partition} "
+            f"--to-offset {record.offset + 1} --execute; it stays in its topic."
+        )
 
 
 class ExactlyOnce:
@@ -222,6 +245,8 @@ class ExactlyOnce:
             self._recover_from(error, WRITE)
             return False
         self._batch = None
+        if batch.refusal:
+            raise PipelineError(batch.refusal)
         self._metrics.committed()
         if self._recovering:
             log.info("Resumed from the committed offsets.")

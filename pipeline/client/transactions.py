@@ -14,6 +14,7 @@ from kafka.errors import (
     AuthorizationError,
     KafkaError,
     KafkaTimeoutError,
+    MessageSizeTooLargeError,
     TransactionalIdAuthorizationFailedError,
 )
 from kafka.producer.future import FutureRecordMetadata
@@ -28,18 +29,37 @@ from pipeline.dead_letters import Headers
 EXPIRY_SECONDS = 12  # more than the delivery time-out: after it close() succeeds, unless the producer hangs
 CLOSE_SECONDS = 1.5
 
-NULL = object()
+
+class Contents:
+    """The value and the headers of a record, as BytesOrNull takes them; any of them may be null."""
+
+    __slots__ = ("headers", "value")
+
+    def __init__(self, value: bytes | None, headers: Headers = ()) -> None:
+        self.value = value
+        self.headers = headers
 
 
 class BytesOrNull(Serializer):  # type: ignore[misc]  # the client has no types
-    """The value_serializer that a TransactionalProducer needs: it can send a null value with a null key.
+    """The value_serializer that a TransactionalProducer needs: it can send null where Kafka allows it.
 
-    KafkaProducer.send() itself refuses that.
+    KafkaProducer.send() itself refuses a null value with a null key, and null as the value of a header. It
+    checks before it calls this.
     """
 
-    def serialize(self, topic: str, headers: object, data: object) -> object:
-        """Return the bytes to send, or None for a null value."""
-        return None if data is NULL else data
+    def serialize(self, topic: str, headers: list[tuple[str, bytes | None]], data: object) -> object:
+        """Return the bytes to send, or None for a null value; add the headers of the Contents."""
+        if type(data) is Contents:
+            headers.extend(data.headers)
+            return data.value
+        return data
+
+
+class _Unchecked(list[tuple[str, bytes | None]]):
+    """The headers of Contents: kafka-python counts the bytes of any others, and fails where one is null."""
+
+    def __bool__(self) -> bool:
+        return False
 
 
 class RefusedError(PipelineError):
@@ -92,7 +112,7 @@ class TransactionalProducer:
         key: bytes | None,
         value: bytes | None,
         headers: Headers,
-        timestamp: int,
+        timestamp: int | None,
     ) -> None:
         """Send a record; commit() reports errors.
 
@@ -103,11 +123,17 @@ class TransactionalProducer:
             value: of the record.
             headers: of the record.
             timestamp: of the record, see send_as_it_is().
+
+        Raises:
+            RefusedError: it is larger than a request may be (max_request_size), whatever its topic allows.
         """
         if self._error is not None:
             return  # the transaction is lost already; commit() reports the reason
         try:
             future = send_as_it_is(self._client, topic, partition, key, value, headers, timestamp)
+        except MessageSizeTooLargeError as error:
+            largest = self._client.config["max_request_size"]
+            raise RefusedError(f"is larger than a request to Kafka may be ({largest} bytes)") from error
         except KafkaError as error:
             self._error = error
         else:
@@ -176,7 +202,7 @@ def send_as_it_is(
     key: bytes | None,
     value: bytes | None,
     headers: Headers,
-    timestamp: int,
+    timestamp: int | None,
 ) -> FutureRecordMetadata:
     """Send a record whose contents somebody else chose: key and value may both be null.
 
@@ -186,8 +212,8 @@ def send_as_it_is(
         partition: the number of its partition.
         key: of the record.
         value: of the record.
-        headers: of the record; a null value becomes an empty one, as kafka-python can't send null there.
-        timestamp: milliseconds since 1970; -1 for none.
+        headers: of the record.
+        timestamp: milliseconds since 1970; -1 or None for none.
 
     Raises:
         KafkaError: it can't be sent.
@@ -195,11 +221,11 @@ def send_as_it_is(
     try:
         return producer.send(
             topic,
-            value=NULL if value is None else value,
+            value=Contents(value, headers) if headers or value is None else value,
             key=key,
-            headers=[(name, content or b"") for name, content in headers] if headers else None,
+            headers=_Unchecked() if headers else None,
             partition=partition,
-            timestamp_ms=timestamp,
+            timestamp_ms=-1 if timestamp is None else timestamp,  # None would become the current time
         )
     except ValueError as error:  # the topic was recreated with fewer partitions
         raise KafkaError(str(error)) from error

@@ -154,7 +154,9 @@ TABLE = (
     ),
     Defence(
         "a null value is sent past send()", TRANSACTIONS,
-        "value=NULL if value is None else value", "value=value",
+        "value=Contents(value, headers) if headers or value is None else value,\n            key=key,\n"
+        "            headers=_Unchecked() if headers else None,",
+        "value=value,\n            key=key,\n            headers=list(headers),",
         "tests/integration/test_processor.py::test_every_broken_event_ends_as_a_dead_letter_byte_for_byte",
         "all processed: not within",
     ),

@@ -21,7 +21,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from pipeline.cli.options import CONFIG_VARIABLE
 from pipeline.cli.status import BARE_LINES_VARIABLE
 from pipeline.client.settings import connection_settings
-from pipeline.client.transactions import NULL, BytesOrNull
+from pipeline.client.transactions import BytesOrNull, Contents
 from pipeline.local import PROJECT
 from pipeline.local.broker import Broker
 
@@ -178,7 +178,7 @@ class Pipeline:
         futures = [
             producer.send(
                 topic,
-                value=NULL if record.value is None else record.value,
+                value=Contents(record.value),
                 key=record.key,
                 headers=list(record.headers),
                 timestamp_ms=record.timestamp_ms,
@@ -218,22 +218,28 @@ class Pipeline:
         )
         consumer.close()
 
+    def wait_until_stable(self, topic: str) -> dict[TopicPartition, int]:
+        """Wait until no transaction is open in a topic, and return its end offsets."""
+        committed = KafkaConsumer(**connection_settings(self.kafka.cluster), isolation_level="read_committed")
+        uncommitted = KafkaConsumer(**connection_settings(self.kafka.cluster))
+        ends: dict[TopicPartition, int] = uncommitted.end_offsets(partitions_of(uncommitted, topic))
+        wait_until(
+            lambda: all(stable >= ends[key] for key, stable in committed.end_offsets(list(ends)).items()),
+            f"no open transaction in {topic}",
+        )
+        committed.close()
+        uncommitted.close()
+        return ends
+
     def read(self, topic: str) -> list[Any]:
         """Wait until no transaction is open in a topic, and return all records that are committed."""
+        ends = self.wait_until_stable(topic)
         consumer = KafkaConsumer(
             **connection_settings(self.kafka.cluster), isolation_level="read_committed",
             enable_auto_commit=False, max_partition_fetch_bytes=LIMIT_BYTES,
         )  # fmt: skip
-        partitions = partitions_of(consumer, topic)
-        consumer.assign(partitions)
+        consumer.assign(list(ends))
         consumer.seek_to_beginning()
-        read_uncommitted = KafkaConsumer(**connection_settings(self.kafka.cluster))
-        ends = read_uncommitted.end_offsets(partitions)
-        wait_until(
-            lambda: all(stable >= ends[key] for key, stable in consumer.end_offsets(partitions).items()),
-            f"no open transaction in {topic}",
-        )
-        read_uncommitted.close()
         records: list[Any] = []
         deadline = time.monotonic() + PATIENCE_SECONDS
         while any(consumer.position(partition) < end for partition, end in ends.items()):

@@ -6,7 +6,6 @@ import sys
 from collections import Counter
 
 import pytest
-from confluent_kafka import Producer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kafka import KafkaAdminClient
@@ -26,7 +25,7 @@ DLQ_LINE = "[DLQ] 처리 실패 이벤트를 analytics-dlq 토픽으로 전송�
 BROKER_LIMIT_BYTES = 1_048_588  # message.max.bytes of a broker, unless somebody changed it
 TIMESTAMP_MS = 1_795_300_000_123
 
-# Every form that Kafka allows and kafka-python can send.
+# Every form that Kafka allows and kafka-python can send; test_hostile_records.py has the others.
 KEYS = {"a key": b"7", "no key": None, "an empty key": b"", "a key that is not UTF-8": b"\xff\x00\xfe"}
 HEADERS = (
     ("trace", b"1"),
@@ -95,25 +94,6 @@ def test_a_clean_event_keeps_key_headers_timestamp_and_partition(pipeline: Pipel
         assert (record.timestamp, record.partition) == (TIMESTAMP_MS, place[1])
 
 
-def test_a_null_header_becomes_an_empty_one(pipeline: Pipeline) -> None:
-    """kafka-python can read a header whose value is null, but not send one."""
-    pipeline.run("producer_web.py", "--count", "0")
-    settings = ("--property", "parse.headers=true", "--property", "null.marker=NULL")
-    pipeline.tool(
-        "kafka-console-producer", "--topic", pipeline.web, *settings, stdin="first:NULL,second:2\tbroken\n"
-    )
-    [source] = pipeline.read(pipeline.web)
-    assert source.headers == [("first", None), ("second", b"2")]
-
-    with pipeline.processor():
-        pipeline.wait_until_processed()
-
-    [record] = pipeline.read(pipeline.dlq)
-    letter = read_dead_letter(record.headers)
-    assert letter is not None
-    assert letter.headers == [("first", b""), ("second", b"2")]
-
-
 @pytest.mark.parametrize(
     ("made_by", "kind"),
     [
@@ -175,34 +155,6 @@ def test_a_header_name_that_is_not_utf8_makes_a_dead_letter_and_holds_nothing_up
             (b"caf\xe9", b"\xff"), (b"second", b"2"),
         ]  # fmt: skip
         assert letter.message == f"Header name is not UTF-8: {name}" == r"Header name is not UTF-8: caf\xe9"
-
-
-@pytest.mark.parametrize("timestamp", [-1, -86_400_000])
-def test_a_negative_timestamp_is_kept(pipeline: Pipeline, timestamp: int) -> None:
-    """-1 is Kafka's word for none; others are times before 1970."""
-    pipeline.run("producer_web.py", "--count", "0")
-    pipeline.produce(pipeline.web, [Sent(value, timestamp_ms=timestamp) for value in (web(), b"broken")])
-    with pipeline.processor():
-        pipeline.wait_until_processed()
-    for topic in (pipeline.analytics, pipeline.dlq):
-        assert [record.timestamp for record in pipeline.read(topic)] == [timestamp]
-
-
-@pytest.mark.parametrize("codec", ["gzip", "lz4", "snappy", "zstd"])
-def test_compressed_batches_of_another_client(pipeline: Pipeline, codec: str) -> None:
-    """Real producers compress; librdkafka is what most of them are made of."""
-    pipeline.run("producer_web.py", "--count", "0")
-    producer = Producer(
-        {"bootstrap.servers": pipeline.kafka.servers, "compression.type": codec, "linger.ms": 50}
-    )
-    values = [web(page="/" * 200) if number % 2 else b"broken " * 30 for number in range(200)]
-    for value in values:
-        producer.produce(pipeline.web, value, key=b"7", partition=0)
-    assert producer.flush(30) == 0
-    with pipeline.processor():
-        pipeline.wait_until_processed()
-    assert len(pipeline.read(pipeline.analytics)) == 100
-    assert [record.value for record in pipeline.read(pipeline.dlq)] == values[::2]
 
 
 def test_any_bytes_in_exactly_one_record_out(pipeline: Pipeline) -> None:
