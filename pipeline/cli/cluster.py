@@ -156,8 +156,8 @@ def read_cluster(config_file: str | None, servers: str | None, default_servers: 
         return Cluster(servers or default_servers)
     properties = _read(config_file)
     security = parse_security(properties)
-    if (security.password or security.key_password) and os.stat(config_file).st_mode & 0o077:
-        log.warning(f"{config_file} holds a password, and others may read it: chmod 600 {config_file}")
+    if (security.password or security.key_password) and os.stat(config_file).st_mode & 0o007:
+        log.warning(f"{config_file} holds a password, and anybody may read it: chmod o= {config_file}")
     if ignored := sorted(properties.keys() & set(CHOSEN_HERE)):
         log.debug(f"{config_file}: not used, the scripts choose it themselves: {', '.join(ignored)}")
     compression = properties.get("compression.type", "none")

@@ -210,7 +210,7 @@ def test_a_password_that_others_may_read(tmp_path: Path, mode: int, caplog: pyte
     read_cluster(file, None, DEFAULT_SERVERS)
     warnings = [record.message for record in caplog.records]
     assert warnings == (
-        [] if mode == 0o600 else [f"{file} holds a password, and others may read it: chmod 600 {file}"]
+        [] if mode == 0o600 else [f"{file} holds a password, and anybody may read it: chmod o= {file}"]
     )
 
 
