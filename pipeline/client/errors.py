@@ -52,7 +52,7 @@ FENCED = (ProducerFencedError, InvalidProducerEpochError)
 ADVICE: dict[type[KafkaError], str] = {
     InvalidTimestampError: "Raise message.timestamp.after.max.ms of the topic (kafka-configs --alter).",
     MessageSizeTooLargeError: "Raise max.message.bytes of the topic (kafka-configs --alter).",
-    UnsupportedCodecError: "Install the codec: pip install 'kafka-python[lz4,snappy,zstd]'.",
+    UnsupportedCodecError: "Install the codec: pip install 'kafka-python[lz4,snappy,zstd]' xxhash.",
     CorruptRecordError: "To pass it: kafka-consumer-groups --reset-offsets --to-offset (docs/delivery.md).",
     UnsupportedForMessageFormatError: "Raise the topic's message.format.version: it is older than 0.11.",
 }

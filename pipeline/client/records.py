@@ -1,14 +1,15 @@
-"""Reading records whose header names are not UTF-8.
+"""Reading records that kafka-python 3.0.12 can't read, or can't say why.
 
-Kafka says that a header's name is UTF-8, and checks nothing. kafka-python 3.0.12 can't read such a record:
-poll() raises an error without its place, again and again, and every record behind it waits.
+Kafka says that a header's name is UTF-8, and checks nothing. kafka-python can't read such a record: poll()
+raises an error without its place, again and again, and every record behind it waits.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
-from kafka.errors import CorruptRecordError
-from kafka.record import memory_records
+from kafka import codec
+from kafka.errors import CorruptRecordError, UnsupportedCodecError
+from kafka.record import legacy_records, memory_records
 from kafka.record.default_records import DefaultRecordBatch
 
 from pipeline.text import NotUtf8
@@ -48,6 +49,14 @@ class _Batch(DefaultRecordBatch):  # type: ignore[misc]  # the client has no typ
                 self._buffer = _Buffer(self._buffer)
 
 
+def _decode_old_lz4(compressed: bytes) -> bytes:
+    if codec.xxhash is None:  # kafka-python raises a RuntimeError
+        raise UnsupportedCodecError("lz4 in the format of Kafka 0.9 needs xxhash")
+    decoded: bytes = codec.lz4_decode_old_kafka(compressed)
+    return decoded
+
+
 def read_any_header_name() -> None:
     """Make all consumers of this process read them; the name is a NotUtf8 then."""
     memory_records.DefaultRecordBatch = _Batch
+    legacy_records.lz4_decode_old_kafka = _decode_old_lz4
