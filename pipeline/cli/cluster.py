@@ -51,7 +51,20 @@ CHOSEN_HERE = (
     "sasl.login.callback.handler.class",
     "sasl.oauthbearer.method",
     "session.timeout.ms",
+    "ssl.keystore.password",
+    "ssl.truststore.password",
 )
+# Java's tools do not know these, and so can't use a file that has one
+ONLY_LIBRDKAFKA = {
+    "compression.codec",
+    "metadata.broker.list",
+    "sasl.mechanisms",
+    "sasl.password",
+    "sasl.username",
+    "ssl.ca.location",
+    "ssl.certificate.location",
+    "ssl.key.location",
+}
 FIRST_NAMES = {other: first for first, others in NAMES.items() for other in (first, *others)}
 JAAS_OPTION = re.compile(r"""(\w+)\s*=\s*(?:"((?:\\.|[^"\\])*)"|'((?:\\.|[^'\\])*)'|([^\s;"']+))""")
 PLACEHOLDER = re.compile(r"<.*>|\{\{.*\}\}|\*+|\.\.\.|")
@@ -120,6 +133,7 @@ class Cluster:
         security: how to connect.
         client_id: names this client in the broker's log and quotas.
         compression: the codec of what is sent.
+        java_reads_it: whether Kafka's own tools can use the file, too.
     """
 
     servers: str
@@ -127,6 +141,7 @@ class Cluster:
     security: Security = Security()
     client_id: str | None = None
     compression: str | None = None
+    java_reads_it: bool = True
 
     def __str__(self) -> str:
         return self.servers
@@ -136,7 +151,7 @@ class Cluster:
         if not self.config_file:
             return self.security
         try:
-            return parse_security(_read(self.config_file))
+            return parse_security(_by_first_names(_read(self.config_file), self.config_file))
         except ConfigError:  # it is just being written
             return self.security
 
@@ -154,7 +169,8 @@ def read_cluster(config_file: str | None, servers: str | None, default_servers: 
     """
     if not config_file:
         return Cluster(servers or default_servers)
-    properties = _read(config_file)
+    as_written = _read(config_file)
+    properties = _by_first_names(as_written, config_file)
     security = parse_security(properties)
     if (security.password or security.key_password) and os.stat(config_file).st_mode & 0o007:
         log.warning(f"{config_file} holds a password, and anybody may read it: chmod o= {config_file}")
@@ -168,6 +184,7 @@ def read_cluster(config_file: str | None, servers: str | None, default_servers: 
         security,
         properties.get("client.id"),
         None if compression == "none" else compression,
+        java_reads_it=not as_written.keys() & ONLY_LIBRDKAFKA,
     )
 
 
@@ -214,23 +231,35 @@ def parse_security(properties: Mapping[str, str]) -> Security:
 
 
 def _read(file: str) -> dict[str, str]:
-    """Return the properties of a file, by the first name of each."""
+    """Return the properties of a file as they are written there."""
     try:
-        with open(file, encoding="utf-8") as opened:
-            properties = parse_properties(opened.read())
+        with open(file, encoding="utf-8-sig") as opened:  # -sig: without a byte order mark
+            return parse_properties(opened.read())
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{file} is no properties file: it is not UTF-8") from error
+
+
+def _by_first_names(properties: Mapping[str, str], file: str) -> dict[str, str]:
+    """Return properties by the first name of each."""
     known = {}
     for name, value in properties.items():
         if name in CHOSEN_HERE:
             known[name] = value
         elif name in FIRST_NAMES:
             known[FIRST_NAMES[name]] = value
+        elif not value:  # it may be a password that was written on a line of its own
+            raise ConfigError(f"{file}: a line has no value, and no name that is known")
         else:
             raise ConfigError(f"{file}: property {name!r} is not known (docs/security.md has those that are)")
-    for name in ("sasl.password", "sasl.oauthbearer.client.secret", "ssl.key.password"):
+    for name in (
+        "sasl.password",
+        "sasl.oauthbearer.client.secret",
+        "ssl.key.password",
+        "ssl.keystore.password",
+        "ssl.truststore.password",
+    ):
         hide(known.get(name, ""))
     hide(_jaas(known).get("password", ""))
     hide(_jaas(known).get("clientSecret", ""))
@@ -291,6 +320,8 @@ def _require_usable_files(security: Security) -> None:
         ssl.create_default_context(cafile=security.ca_file)
     except OSError as error:
         raise ConfigError(f"ssl.ca.location: {security.ca_file} has no certificate in PEM form") from error
+    if security.certificate_file and not security.key_file and not _has_key(security.certificate_file):
+        raise ConfigError(f"ssl.key.location is missing, and {security.certificate_file} holds no key")
     try:
         security.tls_context()
     except OSError as error:
@@ -301,8 +332,13 @@ def _require_usable_files(security: Security) -> None:
         ) from error
 
 
+def _has_key(file: str) -> bool:
+    with open(file, "rb") as opened:
+        return b"PRIVATE KEY-----" in opened.read()
+
+
 def _require_one_of(allowed: tuple[str, ...], name: str, value: str) -> None:
     if value not in allowed:
-        what = f"{value!r} is not" if value else "is missing; it can be"
         listed = ", ".join(word for word in allowed if word)
-        raise ConfigError(f"{name}{'=' if value else ' '}{what}{' one of' if value else ''} {listed}")
+        # Not the value: it may be a password in the wrong line
+        raise ConfigError(f"{name} {'is not one of' if value else 'is missing; it can be'} {listed}")

@@ -37,6 +37,8 @@ def choose_cluster(servers: str | None = None, config_file: str | None = None) -
     Raises:
         ValueError: the file or the servers can't be used.
     """
+    if config_file == "":
+        raise ValueError("--config names no file")
     config_file = config_file or os.environ.get(CONFIG_VARIABLE)
     try:
         default_servers = _servers(os.environ.get(SERVERS_VARIABLE) or DEFAULT_SERVERS)

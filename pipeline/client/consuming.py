@@ -12,6 +12,7 @@ from pipeline.cli.process import PipelineError, Stop
 from pipeline.cli.status import log
 from pipeline.client.admin import TopicIds
 from pipeline.client.metrics import Metrics
+from pipeline.client.refusals import REFUSALS
 from pipeline.client.settings import TOPIC_SECONDS
 
 POLL_MS = 200  # how long an idle loop waits before it checks its stop flag
@@ -122,7 +123,7 @@ def batches(
             polled = consumer.poll(
                 timeout_ms=POLL_MS, max_records=at_once if left is None else min(left, at_once)
             )
-        except RetriableError as error:  # Kafka is unreachable; the consumer keeps its positions
+        except (RetriableError, *REFUSALS) as error:  # Kafka is unreachable; the consumer keeps its positions
             polled = {}
             metrics.failed(type(error).__name__)
             stop.wait(RETRY_SECONDS)
@@ -181,7 +182,7 @@ def _recreated(topic_ids: TopicIds, polled: Iterable[TopicPartition], stop: Stop
     while not stop.requested:
         try:
             return topic_ids.recreated({partition.topic for partition in polled})
-        except RetriableError:
+        except (RetriableError, *REFUSALS):
             stop.wait(RETRY_SECONDS)
     return []
 

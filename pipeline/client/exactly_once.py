@@ -25,6 +25,7 @@ from pipeline.client.consuming import count_partitions, subscribe
 from pipeline.client.errors import FINAL_ERRORS, READ, WRITE, describe
 from pipeline.client.health import answers, any_open
 from pipeline.client.metrics import Metrics
+from pipeline.client.refusals import ConnectionRefused, report
 from pipeline.client.transactions import (
     EXPIRY_SECONDS,
     RefusedError,
@@ -268,6 +269,8 @@ class ExactlyOnce:
         if isinstance(error, UnknownError):
             self._stop_at_an_old_format(error)
         if self._recovering:
+            if isinstance(error, ConnectionRefused):
+                report(error)
             self._stop.wait(RETRY_SECONDS)
         else:
             log.warning(f"Recreating the Kafka clients: {describe(error)}")

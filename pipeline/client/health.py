@@ -79,10 +79,12 @@ def reason_for_silence(cluster: Cluster) -> tuple[str, str]:
         return "no answer", START_ONE
     except OSError as error:
         return (error.strerror or str(error)).lower(), START_ONE
+    if cluster.security.tls and _kafka_answers(_ask_for_versions(host, port, _any_server())):
+        return f"the Kafka on port {port} asks for a password (SASL), or is still starting", SET_PROTOCOL
     answer = _ask_for_versions(host, port)
     if answer is None:
         return f"port {port} is open, but nothing answers there; it may be starting, or hang", NAME_ANOTHER
-    if answer[4:8] == CORRELATION_ID:
+    if _kafka_answers(answer):
         if cluster.security.tls:
             return f"the Kafka on port {port} speaks no TLS, or is still starting", SET_PROTOCOL
         return f"the Kafka on port {port} asks for a password (SASL), or is still starting", SET_PROTOCOL
@@ -93,13 +95,22 @@ def reason_for_silence(cluster: Cluster) -> tuple[str, str]:
     return f"port {port} speaks TLS", SET_PROTOCOL
 
 
-def _speaks_tls(host: str, port: int) -> bool:
-    """Return whether a TLS handshake gets as far as the server's answer."""
+def _any_server() -> ssl.SSLContext:
+    """Return settings that take any certificate: nothing secret is sent there."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def _kafka_answers(answer: bytes | None) -> bool:
+    return answer is not None and answer[4:8] == CORRELATION_ID
+
+
+def _speaks_tls(host: str, port: int) -> bool:
+    """Return whether a TLS handshake gets as far as the server's answer."""
     try:
         with socket.create_connection((host, port), timeout=ASK_SECONDS) as connection:
-            context.wrap_socket(connection, server_hostname=host).close()
+            _any_server().wrap_socket(connection, server_hostname=host).close()
     except ssl.SSLError as error:  # such as: the server asks for the client's certificate
         return "ALERT" in (error.reason or "")
     except OSError:
@@ -107,13 +118,14 @@ def _speaks_tls(host: str, port: int) -> bool:
     return True
 
 
-def _ask_for_versions(host: str, port: int) -> bytes | None:
+def _ask_for_versions(host: str, port: int, tls: ssl.SSLContext | None = None) -> bytes | None:
     """Return the start of the answer to Kafka's first request, ApiVersions; None where there is none.
 
     A Kafka answers it before it asks for a password (KIP-43).
     """
     try:
-        with socket.create_connection((host, port), timeout=ASK_SECONDS) as connection:
+        with socket.create_connection((host, port), timeout=ASK_SECONDS) as plain:
+            connection = tls.wrap_socket(plain, server_hostname=host) if tls else plain
             connection.sendall(API_VERSIONS_REQUEST)
             return connection.recv(8)
     except TimeoutError:

@@ -7,7 +7,7 @@ certificate or password from its next connection on.
 from contextlib import suppress
 from typing import Any
 
-from kafka.errors import KafkaError, NodeNotReadyError, UnknownBrokerIdError
+from kafka.errors import KafkaError, KafkaTimeoutError, NodeNotReadyError, UnknownBrokerIdError
 from kafka.net.compat import KafkaNetClient
 from kafka.net.connection import KafkaConnection
 from kafka.net.manager import KafkaConnectionManager
@@ -15,14 +15,14 @@ from kafka.net.selector import NetworkSelector
 
 from pipeline.cli.cluster import OAUTHBEARER, Cluster, Security
 from pipeline.client.records import read_any_header_name
-from pipeline.client.refusals import ConnectionRefused, refusal_of
+from pipeline.client.refusals import ConnectionRefused, refusal_of, report
 
 
 class _Connections(KafkaConnectionManager):  # type: ignore[misc]  # the client has no types
     def __init__(self, net: NetworkSelector, cluster: Cluster, **settings: Any) -> None:  # noqa: ANN401
         super().__init__(net, **settings)
         self._of_cluster = cluster
-        self._refusal: ConnectionRefused | None = None
+        self._refusals: dict[int | str, ConnectionRefused] = {}  # of each node the last one
 
     def bootstrap(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401
         """Connect for the first time; close everything where that fails.
@@ -31,9 +31,11 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc]  # the client 
         """
         try:
             super().bootstrap(*arguments, **options)
-        except KafkaError:
+        except KafkaError as error:
             self.close()
             self._net.close()
+            if isinstance(error, KafkaTimeoutError) and self._refusals:  # some refuse, the others are silent
+                raise next(iter(self._refusals.values())) from error
             raise
 
     def get_connection(self, node_id: int | str, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
@@ -43,8 +45,11 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc]  # the client 
         raises an error then that no caller expects: a fetch counts as in flight for ever, and records that
         were fetched before it are dropped; a producer's thread sends nothing any more, to any broker.
         """
-        if self._refusal and self.cluster.is_bootstrap(node_id):
-            raise self._refusal  # kafka-python would try the same password until its time-out
+        if node_id in self._refusals and self.cluster.is_bootstrap(node_id):
+            # kafka-python would try the same password until its time-out
+            if all(broker.node_id in self._refusals for broker in self.cluster.bootstrap_brokers()):
+                raise self._refusals[node_id]
+            raise NodeNotReadyError(node_id)  # another one may take this client
         try:
             return super().get_connection(node_id, *arguments, **options)
         except UnknownBrokerIdError as error:
@@ -76,14 +81,18 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc]  # the client 
                 self.config["ssl_context"] = security.tls_context()
 
         def failed(error: BaseException) -> None:
-            # Kafka may just close the next connection: the first reason stays
-            self._refusal = refusal_of(error, where, self._of_cluster, security) or self._refusal
+            # Where it is another error, the first reason stays: Kafka may just close the next connection
+            if refusal := refusal_of(error, where, self._of_cluster, security):
+                self._refusals[node.node_id] = refusal
+                if self.bootstrapped:  # else the constructor of the client raises it
+                    report(refusal)
 
         where = f"{node.host}:{node.port}"
         conn.init_future.add_errback(failed)
         await super()._connect(node, conn, *arguments, **options)
         if conn.init_future.succeeded():
-            self._refusal = None
+            self._refusals.pop(node.node_id, None)
+            report(None)
 
 
 class Network(KafkaNetClient):  # type: ignore[misc]
@@ -92,6 +101,7 @@ class Network(KafkaNetClient):  # type: ignore[misc]
     def __init__(self, cluster: Cluster, **settings: Any) -> None:  # noqa: ANN401
         """Take the settings of the client, and where and how it connects."""
         read_any_header_name()
+        _credentials(cluster.security)  # raises here what would only end a thread later
         selector = NetworkSelector(**settings)
         super().__init__(selector, _Connections(selector, cluster, **settings))
 

@@ -7,17 +7,20 @@ import time
 from typing import Any
 
 from kafka.net.sasl.oauth import AbstractTokenProvider
-from requests import RequestException
 
 from pipeline.cli.cluster import Security
+from pipeline.cli.process import PipelineError
 from pipeline.cli.status import hide
 from pipeline.client.refusals import TokenError
 
 try:
     from oauthlib.oauth2 import BackendApplicationClient, OAuth2Error
+    from requests import RequestException
     from requests_oauthlib import OAuth2Session
 except ModuleNotFoundError as missing:
-    raise TokenError("not installed: requests-oauthlib. pip install -r requirements/oauth.txt") from missing
+    raise PipelineError(
+        "sasl.mechanism=OAUTHBEARER: not installed: requests-oauthlib. pip install -r requirements/oauth.txt"
+    ) from missing
 
 ANSWER_SECONDS = 4.0
 USED_SHARE = 0.8  # of a token's life, as Kafka's Java client does it

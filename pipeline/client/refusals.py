@@ -11,6 +11,7 @@ from kafka.errors import (
 )
 
 from pipeline.cli.cluster import OAUTHBEARER, Cluster, Security
+from pipeline.cli.status import log
 
 # https://docs.openssl.org/3.0/man3/X509_STORE_CTX_get_error/
 EXPIRED, NOT_YET_VALID, WRONG_HOST, WRONG_ADDRESS = 10, 9, 62, 64
@@ -37,6 +38,29 @@ class TokenError(KafkaError):  # type: ignore[misc]
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+# What ends a client at its start; while it runs, a person may put it right, and it goes on.
+REFUSALS = (
+    ConnectionRefused,
+    IllegalSaslStateError,
+    SaslAuthenticationFailedError,
+    UnsupportedSaslMechanismError,
+)
+_reported: set[str] = set()
+
+
+def report(refusal: ConnectionRefused | None) -> None:
+    """Print that a client is refused while it runs, once until one is let in again.
+
+    Args:
+        refusal: the reason; None if a broker let a client in.
+    """
+    if refusal is None:
+        _reported.clear()
+    elif str(refusal) not in _reported:
+        _reported.add(str(refusal))
+        log.warning(f"{refusal} Until then this tries again.")
 
 
 def refusal_of(

@@ -147,7 +147,7 @@ def _hints(kafka: Broker, of_dlq: Cluster, started: datetime) -> str:
     if os.path.isdir(called_from) and not os.path.samefile(called_from, PROJECT):
         lines += ["The commands below work in the project's folder:", f"  cd {shlex.quote(str(PROJECT))}"]
     lines += ["Look into the DLQ:"]
-    if kafka.tool:
+    if kafka.tool and kafka.cluster.java_reads_it:
         lines += [
             f"  {kafka.tool}kafka-console-consumer --bootstrap-server {kafka.servers} "
             f"--topic {shlex.quote(ANALYTICS_DLQ)} --from-beginning{tool_config}"
@@ -190,7 +190,10 @@ def _parse_options() -> Any:  # noqa: ANN401, argparse's namespace
     parser.add_argument("--secure", action="store_true", help="start a secured Kafka on this machine")
     add_connection(parser)
     add_log_level(parser)
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.secure and options.config:
+        parser.error("--secure starts a Kafka with users of its own; it excludes --config")
+    return options
 
 
 def _connection(cluster: Cluster) -> list[str]:

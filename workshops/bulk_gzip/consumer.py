@@ -33,7 +33,7 @@ def main() -> None:
     """Read and print, until nothing comes any more or a stop is requested."""
     options = option_parser(__doc__, EXAMPLES).parse_args()
     stop = Stop()
-    ensure_topics(options.cluster, TOPIC, partitions=1)
+    ensure_topics(options.cluster, TOPIC, reads=[TOPIC], partitions=1)
     report_outages(options.cluster)
 
     # 1. A consumer

@@ -97,7 +97,7 @@ class StoringConsumer(ABC):
         self._metrics = serve_metrics(metrics_port, cluster, group, [topic], HANG_SECONDS)
         self._dlq = dlq_of(topic)
         self._letters = DeadLetterQueue(cluster, self._dlq, group)
-        ensure_topics(cluster, topic, self._dlq, partitions=PARTITIONS, outputs=[self._dlq])
+        ensure_topics(cluster, topic, self._dlq, reads=[topic], partitions=PARTITIONS, outputs=[self._dlq])
         self._admin = admin_client(cluster)
         # A recreated topic is another topic: its offsets begin at 0 again.
         self.topic_id = topic_id(self._admin, topic)

@@ -32,7 +32,7 @@ def main() -> None:
     """Read, upper-case, send, commit, until a stop is requested."""
     options = option_parser(__doc__, EXAMPLES).parse_args()
     stop = Stop()
-    ensure_topics(options.cluster, INPUT_TOPIC, OUTPUT_TOPIC, partitions=1)
+    ensure_topics(options.cluster, INPUT_TOPIC, OUTPUT_TOPIC, reads=[INPUT_TOPIC], partitions=1)
     report_outages(options.cluster)
 
     # 1. A consumer. A new group begins with the oldest word.

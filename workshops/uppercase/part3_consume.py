@@ -27,7 +27,7 @@ def main() -> None:
     """Read, print, commit, until a stop is requested."""
     options = option_parser(__doc__, EXAMPLES).parse_args()
     stop = Stop()
-    ensure_topics(options.cluster, OUTPUT_TOPIC, partitions=1)
+    ensure_topics(options.cluster, OUTPUT_TOPIC, reads=[OUTPUT_TOPIC], partitions=1)
     report_outages(options.cluster)
 
     # 1. A consumer. A new group begins with the oldest word.

@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("--seek", type=whole_number(), metavar="N", help="start at offset N")
     options = parser.parse_args()
     stop = Stop()
-    ensure_topics(options.cluster, TOPIC, partitions=1)
+    ensure_topics(options.cluster, TOPIC, reads=[TOPIC], partitions=1)
     report_outages(options.cluster)
 
     # 1. The consumer
