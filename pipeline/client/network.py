@@ -23,6 +23,7 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc]  # the client 
         super().__init__(net, **settings)
         self._of_cluster = cluster
         self._refusals: dict[int | str, ConnectionRefused] = {}  # of each node the last one
+        self._was_let_in = False
 
     def bootstrap(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401
         """Connect for the first time; close everything where that fails.
@@ -84,7 +85,7 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc]  # the client 
             # Where it is another error, the first reason stays: Kafka may just close the next connection
             if refusal := refusal_of(error, where, self._of_cluster, security):
                 self._refusals[node.node_id] = refusal
-                if self.bootstrapped:  # else the constructor of the client raises it
+                if self._was_let_in:  # else a call of the client raises it
                     report(refusal)
 
         where = f"{node.host}:{node.port}"
@@ -92,6 +93,7 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc]  # the client 
         await super()._connect(node, conn, *arguments, **options)
         if conn.init_future.succeeded():
             self._refusals.pop(node.node_id, None)
+            self._was_let_in = self._was_let_in or not self.cluster.is_bootstrap(node.node_id)
             report(None)
 
 

@@ -67,6 +67,7 @@ def test_each_refusal_is_one_line_with_its_cause_and_the_next_step(
         config("login to TLS", "LOGIN", **plain_login): speaks_tls,
         config("TLS to plain", "PLAINTEXT", security_protocol="SSL"): "speaks no TLS, or is still",
         config("plain to login", "SCRAM", security_protocol="PLAINTEXT"): "asks for a password (SASL)",
+        config("no login over TLS", "LOGIN", security_protocol="SSL"): "asks for a password (SASL)",
         config("login to plain", "PLAINTEXT", **plain_login): "takes no password on this port. Set",
         config("no rights", "LOGIN", **SCRAM | {"sasl_username": MUTE}): "does not allow Write on topic",
     }  # fmt: skip
@@ -162,6 +163,39 @@ def test_tokens_of_an_endpoint(listening: ListeningKafka, secured: Pipeline, end
         "does not answer (ConnectionError). Check sasl.oauthbearer.token.endpoint.url"
         in said.splitlines()[-1]
     )
+
+
+def test_of_several_bootstrap_servers_one_has_to_take_the_client(
+    listening: ListeningKafka, secured: Pipeline
+) -> None:
+    servers = f"{listening.server('PLAINTEXT')},{listening.server('SCRAM')},{listening.server('LOGIN')}"
+    file = listening.config("several", "LOGIN", **SCRAM, bootstrap_servers=servers)
+    for _ in range(3):
+        done = secured.run("producer_web.py", "--count", "1", "--config", file)
+        assert done.returncode == 0, done.stderr
+
+
+def test_scripts_that_are_refused_while_they_run_say_so_and_wait(
+    listening: ListeningKafka, secured: Pipeline
+) -> None:
+    login = listening.config("changed", "LOGIN", **SCRAM)
+    processor = secured.start("stream_processor.py", "--config", login)
+    consumer = secured.start("consumer_analytics.py", "--config", login)
+    producer = secured.start("producer_web.py", "--rate", "20", "--broken", "0", "--config", login)
+    wait_until(lambda: consumer.stdout.count("\n") > 20, "events come through")
+    listening.set_password(USER, "another-secret-5")
+    try:
+        listening.stop()
+        listening.start()
+        for script in (processor, consumer, producer):
+            script.wait_for(f"refuses user {USER} or its password (SCRAM-SHA-512). Check both in {login}")
+            assert script.process.poll() is None
+        listening.config("changed", "LOGIN", **SCRAM | {"sasl_password": "another-secret-5"})
+        before = consumer.stdout.count("\n")
+        wait_until(lambda: consumer.stdout.count("\n") > before + 50, "events come through again")
+    finally:
+        listening.set_password(USER, PASSWORD)
+    assert producer.stop() == processor.stop() == consumer.stop() == 0
 
 
 def test_a_new_certificate_and_a_new_password_are_used_when_a_client_reconnects(
