@@ -11,6 +11,7 @@ from kafka.errors import (
     AuthorizationError,
     KafkaConnectionError,
     KafkaTimeoutError,
+    RetriableError,
     TopicAlreadyExistsError,
     UnknownTopicOrPartitionError,
     for_code,
@@ -27,6 +28,7 @@ from pipeline.topics import OUTPUT_TOPICS, PARTITIONS
 BROKER_DEFAULT = -1
 FORMAT = "message.format.version"
 IDLE_CHECK_SECONDS = 5.0
+RETRY_SECONDS = 0.2
 SIZE_LIMIT = "max.message.bytes"
 # A source record may be as large as the broker allows, and its output is larger: a dead letter by our
 # headers, a clean event by its new fields. So output topics must allow more than a source topic does.
@@ -72,10 +74,18 @@ def ensure_topics(
     Raises:
         PipelineError: no broker answers, or it refuses.
     """
-    with admin_client(cluster) as admin:
-        if missing := _missing(admin, topics, reads):
-            create_topics(admin, missing, partitions)
-        _raise_size_limit(admin, [topic for topic in topics if topic in outputs])
+    give_up = time.monotonic() + CONNECT_SECONDS
+    while True:
+        try:
+            with admin_client(cluster) as admin:
+                if missing := _missing(admin, topics, reads):
+                    create_topics(admin, missing, partitions)
+                _raise_size_limit(admin, [topic for topic in topics if topic in outputs])
+                return
+        except RetriableError:  # such as one of several brokers that has just ended
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(RETRY_SECONDS)
 
 
 def _missing(admin: KafkaAdminClient, topics: Iterable[str], reads: Collection[str]) -> list[str]:

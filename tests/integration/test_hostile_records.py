@@ -71,9 +71,20 @@ def process(pipeline: Pipeline) -> None:
 
 
 def alter(pipeline: Pipeline, settings: dict[str, str], *topics: str) -> None:
-    """Change the settings of topics."""
+    """Change the settings of topics, and wait until the broker knows them."""
     with KafkaAdminClient(bootstrap_servers=pipeline.kafka.servers) as admin:
         admin.alter_configs([ConfigResource("TOPIC", topic, settings) for topic in topics])
+        resources = [ConfigResource("TOPIC", topic) for topic in topics]
+
+        def known() -> bool:
+            described = admin.describe_configs(resources, config_filter="all")["topic"]
+            return all(
+                described[topic][name]["value"] == value
+                for topic in topics
+                for name, value in settings.items()
+            )
+
+        wait_until(known, "the broker knows the settings")
 
 
 def stops_with(pipeline: Pipeline, *words: str) -> None:
