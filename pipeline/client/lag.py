@@ -31,7 +31,7 @@ class Standing:
         return max(0, self.end - self.committed)
 
 
-class GroupOffsets:
+class GroupStanding:
     """Asks for the standing of a group, over a connection of its own.
 
     kafka-python's consumers may be used by one thread only, and that one may be what stands still.

@@ -22,7 +22,7 @@ from pipeline.cli.pages import Page, serve
 from pipeline.cli.process import PipelineError
 from pipeline.cli.status import without_secrets
 from pipeline.client.errors import describe
-from pipeline.client.lag import GroupOffsets, Standing
+from pipeline.client.lag import GroupStanding, Standing
 from pipeline.client.liveness import Liveness
 from pipeline.client.watchdog import HANG_SECONDS, restart_process, restarts
 from pipeline.schema import REASON_CLASSES, reason_class
@@ -163,7 +163,7 @@ class _Served(Metrics):
         self._positions: dict[TopicPartition, int] = {}  # in those, where known: all before is processed
         self._liveness = Liveness(limit=2 * hang_seconds)  # so the watchdog has had two attempts
         self._group = group
-        self._offsets = GroupOffsets(cluster, group, topics)
+        self._offsets = GroupStanding(cluster, group, topics)
         serve(port, {"/metrics": self._metrics_page, "/healthz": self._health_page})
         threading.Thread(target=self._ask_forever, name="metrics", daemon=True).start()
 
