@@ -172,6 +172,8 @@ def read_cluster(config_file: str | None, servers: str | None, default_servers: 
     as_written = _read(config_file)
     properties = _by_first_names(as_written, config_file)
     security = parse_security(properties)
+    if security.tls:
+        _require_usable_files(security)  # only at the start: each connection reads them itself
     if (security.password or security.key_password) and os.stat(config_file).st_mode & 0o007:
         log.warning(f"{config_file} holds a password, and anybody may read it: chmod o= {config_file}")
     if ignored := sorted(properties.keys() & set(CHOSEN_HERE)):
@@ -212,7 +214,7 @@ def parse_security(properties: Mapping[str, str]) -> Security:
         raise ConfigError("sasl.oauthbearer.token.endpoint.url must be an address that starts with https://")
     check = properties.get("ssl.endpoint.identification.algorithm", "https").lower()
     _require_one_of(("https", "none", ""), "ssl.endpoint.identification.algorithm", check)
-    security = Security(
+    return Security(
         protocol,
         mechanism,
         user,
@@ -225,9 +227,6 @@ def parse_security(properties: Mapping[str, str]) -> Security:
         properties.get("ssl.key.password", ""),
         check_hostname=check == "https",
     )
-    if security.tls:
-        _require_usable_files(security)
-    return security
 
 
 def _read(file: str) -> dict[str, str]:

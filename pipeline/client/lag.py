@@ -49,7 +49,7 @@ class GroupStanding:
         self._admin: KafkaAdminClient | None = None
 
     def ask(self) -> dict[TopicPartition, Standing]:
-        """Return where the group stands in each partition of its topics, whoever reads it.
+        """Return where the group stands in each partition of its topics, whichever process reads it.
 
         Raises:
             Exception: the broker is unreachable, or refuses; the next call connects again.

@@ -216,14 +216,27 @@ def _docker() -> Broker:
     if not compose:
         raise PipelineError("No Docker engine with `docker compose` answers. Without Docker: BROKER=local")
     start_container(compose)
+    wait_for_container(DEFAULT, CONTAINER)
+    return _docker_broker("in Docker")
+
+
+def wait_for_container(cluster: Cluster, container: str) -> None:
+    """Wait until the Kafka in a container answers.
+
+    Args:
+        cluster: where it is, and how to connect.
+        container: its name.
+
+    Raises:
+        PipelineError: it does not in time.
+    """
     deadline = time.monotonic() + UP_SECONDS
-    while not answers(DEFAULT, seconds=2):
+    while not answers(cluster, seconds=2):
         if time.monotonic() > deadline:
             raise PipelineError(
-                f"The container did not answer within {UP_SECONDS:.0f} s: see `docker logs {CONTAINER}`."
+                f"The container did not answer within {UP_SECONDS:.0f} s: see `docker logs {container}`."
             )
         time.sleep(0.5)
-    return _docker_broker("in Docker")
 
 
 def _docker_broker(how: str) -> Broker:

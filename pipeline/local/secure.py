@@ -4,7 +4,7 @@
     INTERNAL    between brokers, and for the first users: mutual TLS
     CONTROLLER  of the controllers: mutual TLS
 
-Whoever has the brokers' certificate is a super user (User:CN=broker). So no user has to exist before the
+A client with the brokers' certificate is a super user (User:CN=broker). So no user has to exist before the
 first start: `kafka-storage format --add-scram` would take a password on its command line, for all to see.
 """
 

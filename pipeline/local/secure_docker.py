@@ -2,13 +2,12 @@
 
 import os
 import subprocess
-import time
 
 from pipeline.cli.cluster import Cluster
 from pipeline.cli.process import PipelineError
 from pipeline.cli.status import log
-from pipeline.client.health import answers
 from pipeline.local import HOME, PROJECT
+from pipeline.local.broker import wait_for_container
 from pipeline.local.kafka import DEFAULT_PORT, INTERNAL_PORT_DISTANCE
 from pipeline.local.secure import HOSTS, set_up, wait_for_users
 from pipeline.local.secure_files import SecureFiles
@@ -16,7 +15,6 @@ from pipeline.local.secure_files import SecureFiles
 COMMAND = ("docker", "compose", "-f", "compose/secure.yml", "up", "-d")
 FOLDER = HOME / "secure-docker"
 CONTAINER = "kafka-secure"
-UP_SECONDS = 120.0
 WITHOUT_DOCKER = "Without Docker: python -m pipeline.local start --secure"
 
 
@@ -33,13 +31,7 @@ def start() -> SecureFiles:
     files.make()
     _start_container()
     inside = Cluster(f"localhost:{DEFAULT_PORT + INTERNAL_PORT_DISTANCE}", security=files.of_broker)
-    deadline = time.monotonic() + UP_SECONDS
-    while not answers(inside, seconds=2):
-        if time.monotonic() > deadline:
-            raise PipelineError(
-                f"The container did not answer within {UP_SECONDS:.0f} s: see `docker logs {CONTAINER}`."
-            )
-        time.sleep(0.5)
+    wait_for_container(inside, CONTAINER)
     set_up(inside, files)
     wait_for_users([Cluster(f"localhost:{DEFAULT_PORT}")], files)
     return files

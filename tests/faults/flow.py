@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import MemberToRemove
@@ -21,6 +21,7 @@ from tests.broken_events import purchase, web
 from tests.faults import account
 from tests.integration.pipelines import Pipeline, Running, Sent, partitions_of, wait_until
 
+AnyKafka = TypeVar("AnyKafka", bound=LocalKafka)
 PRODUCERS = tuple(f"{name}.py" for name in PRODUCER_NAMES)
 
 
@@ -30,6 +31,16 @@ def kill_broker(cluster: LocalKafka, which: int = 1) -> None:
     assert node.process
     node.process.kill()
     wait_until(lambda: node not in cluster.running, "killed")
+
+
+@contextmanager
+def running(kafka: AnyKafka) -> Iterator[AnyKafka]:
+    """Run a cluster inside the with block."""
+    try:
+        kafka.start()
+        yield kafka
+    finally:
+        kafka.stop()
 
 
 class Reader:

@@ -13,7 +13,7 @@ from pipeline.local.kafka import LocalKafka
 from pipeline.schema import decode
 from tests.conftest import free_port
 from tests.faults.conftest import Scale
-from tests.faults.flow import PRODUCERS, Flow, kill_broker
+from tests.faults.flow import PRODUCERS, Flow, kill_broker, running
 from tests.integration.pipelines import Running, wait_until
 
 MOVES_AGAIN_SECONDS = 20
@@ -114,12 +114,8 @@ def test_ctrl_c_stops_all_four_scripts_in_5_seconds_while_the_broker_is_unreacha
 
 @pytest.fixture
 def three_brokers(tmp_path: Path) -> Iterator[LocalKafka]:
-    cluster = LocalKafka(brokers=3, port=free_port(brokers=3), home=tmp_path)
-    try:
-        cluster.start()
+    with running(LocalKafka(brokers=3, port=free_port(brokers=3), home=tmp_path)) as cluster:
         yield cluster
-    finally:
-        cluster.stop()
 
 
 @pytest.mark.thorough

@@ -1,4 +1,4 @@
-"""/healthz: a processor that hangs is unhealthy, and one that can do nothing because Kafka is away is not."""
+"""/healthz: a processor that hangs is unhealthy, one that waits for an unreachable Kafka is not."""
 
 import time
 

@@ -8,18 +8,14 @@ import pytest
 from pipeline.local.secure import SecureKafka
 from tests.conftest import free_port
 from tests.faults.conftest import Scale
-from tests.faults.flow import Flow, kill_broker
+from tests.faults.flow import Flow, kill_broker, running
 from tests.integration.pipelines import wait_until
 
 
 @pytest.fixture
 def three_secured_brokers(tmp_path: Path) -> Iterator[SecureKafka]:
-    cluster = SecureKafka(brokers=3, port=free_port(brokers=3), home=tmp_path)
-    try:
-        cluster.start()
+    with running(SecureKafka(brokers=3, port=free_port(brokers=3), home=tmp_path)) as cluster:
         yield cluster
-    finally:
-        cluster.stop()
 
 
 @pytest.mark.thorough
